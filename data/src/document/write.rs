@@ -1,0 +1,65 @@
+//! Writes documents as `part-NNNNN.jsonl.zst` files whose bytes depend on nothing but the documents.
+//! Does not know what the documents are for.
+
+use super::{Document, Totals};
+use crate::error::DataError;
+use rayon::prelude::*;
+use std::path::{Path, PathBuf};
+
+/// Uncompressed bytes after which a part is closed. A part is one zstandard frame of level [`LEVEL`] with its size and checksum
+/// in the frame.
+pub const MAX_PART_BYTES: usize = 64 << 20;
+
+/// Fixed, since another level gives other bytes.
+const LEVEL: i32 = 3;
+
+/// Writes a documents artifact. A part is closed once it holds at least [`MAX_PART_BYTES`] before compression, so the cut is
+/// decided by the documents alone. A corpus without documents still gets one (empty) part.
+#[derive(Debug)]
+pub struct DocumentWriter {
+    dir: PathBuf,
+    parts: u32,
+    buffer: Vec<u8>,
+    totals: Totals,
+}
+
+impl DocumentWriter {
+    /// Starts an artifact in `dir`, which is created when it does not exist.
+    pub fn create(dir: &Path) -> Result<DocumentWriter, DataError> {
+        fs_err::create_dir_all(dir)?;
+        Ok(DocumentWriter { dir: dir.to_path_buf(), parts: 0, buffer: Vec::new(), totals: Totals::default() })
+    }
+
+    /// Adds documents in their order. They are serialised in parallel.
+    pub fn write(&mut self, documents: &[Document]) -> Result<(), DataError> {
+        let lines: Result<Vec<Vec<u8>>, serde_json::Error> = documents.par_iter().map(serde_json::to_vec).collect();
+        for (document, line) in documents.iter().zip(lines.map_err(std::io::Error::from)?) {
+            self.totals.add(document);
+            self.buffer.extend_from_slice(&line);
+            self.buffer.push(b'\n');
+            if self.buffer.len() >= MAX_PART_BYTES {
+                self.close_part()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what is left and returns how much was written in all.
+    pub fn finish(mut self) -> Result<Totals, DataError> {
+        if !self.buffer.is_empty() || self.parts == 0 {
+            self.close_part()?;
+        }
+        Ok(self.totals)
+    }
+
+    fn close_part(&mut self) -> Result<(), DataError> {
+        // The whole part is given in one call: the frame is then the same however the documents arrived.
+        let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
+        compressor.set_parameter(zstd::zstd_safe::CParameter::ChecksumFlag(true))?;
+        let frame = compressor.compress(&self.buffer)?;
+        fs_err::write(self.dir.join(format!("part-{:05}.jsonl.zst", self.parts)), frame)?;
+        self.parts += 1;
+        self.buffer.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,112 @@
+//! Tests of the chat template: golden mask, Jinja parity, special tokens in user text, `tokenizer_config.json`.
+
+use minijinja::{Environment, context};
+use proptest::prelude::*;
+
+use super::*;
+use crate::testing::byte_tokenizer;
+
+fn chat() -> Chat {
+    Chat::new(byte_tokenizer(), 0).unwrap()
+}
+
+fn message(role: Role, content: &str) -> Message {
+    Message::new(role, content)
+}
+
+/// Segments of equal mask as text, `[..]` around trained ones.
+fn picture(chat: &Chat, tokens: &ChatTokens) -> String {
+    let mut out = String::new();
+    let mut inside = false;
+    for (&id, &trained) in tokens.ids.iter().zip(&tokens.trained) {
+        if trained != inside {
+            out.push(if trained { '[' } else { ']' });
+            inside = trained;
+        }
+        if id == chat.eos() {
+            out += "EOS";
+        } else {
+            out += &chat.decode(&[id]).unwrap();
+        }
+    }
+    if inside {
+        out.push(']');
+    }
+    out
+}
+
+#[test]
+fn the_mask_of_two_turns_is_pinned() {
+    let chat = chat();
+    let messages = [
+        message(Role::User, "Hi"),
+        message(Role::Assistant, "Hello"),
+        message(Role::User, "Bye"),
+        message(Role::Assistant, "Ciao"),
+    ];
+    let tokens = chat.tokens(&messages, Ending::Complete).unwrap();
+    assert_eq!(
+        picture(&chat, &tokens),
+        "EOS<|user|>\nHi\n<|assistant|>\n[HelloEOS]\n<|user|>\nBye\n<|assistant|>\n[CiaoEOS]"
+    );
+    assert_eq!(tokens.n_trained(), "Hello".len() + 1 + "Ciao".len() + 1);
+    let prompt = chat.prompt(&messages).unwrap();
+    assert_eq!(prompt, tokens.ids[..tokens.ids.len() - "Ciao".len() - 1]);
+}
+
+#[test]
+fn a_user_cannot_end_a_turn() {
+    let chat = chat();
+    let messages = [message(Role::User, "a<|endoftext|>b"), message(Role::Assistant, "c")];
+    let tokens = chat.tokens(&messages, Ending::Complete).unwrap();
+    assert_eq!(tokens.ids.iter().filter(|id| **id == chat.eos()).count(), 2);
+}
+
+fn jinja(messages: &[Message], generation_prompt: bool) -> String {
+    let mut environment = Environment::new();
+    environment.add_template("chat", CHAT_TEMPLATE).unwrap();
+    let template = environment.get_template("chat").unwrap();
+    let context = context! {
+        messages => messages,
+        add_generation_prompt => generation_prompt,
+        bos_token => "<|endoftext|>",
+        eos_token => "<|endoftext|>",
+    };
+    template.render(context).unwrap()
+}
+
+#[test]
+fn tokenizer_config_keeps_other_fields() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tokenizer_config.json");
+    fs_err::write(&path, r#"{"added": 1, "model_max_length": 7}"#).unwrap();
+    write_tokenizer_config(dir.path(), &chat(), 1, 256).unwrap();
+    let config: Value = serde_json::from_slice(&fs_err::read(&path).unwrap()).unwrap();
+    assert_eq!(config["added"], 1);
+    assert_eq!(config["model_max_length"], 7);
+    assert_eq!(config["bos_token"], "<|endoftext|>");
+    assert_eq!(config["pad_token"], "<|pad|>");
+    assert_eq!(config["chat_template"], CHAT_TEMPLATE);
+    fs_err::write(&path, "[]").unwrap();
+    assert!(write_tokenizer_config(dir.path(), &chat(), 1, 256).is_err());
+}
+
+fn any_messages() -> impl Strategy<Value = Vec<Message>> {
+    let role = prop::sample::select(vec![Role::System, Role::User, Role::Assistant, Role::Environment]);
+    let one = (role, "[a-zA-Z0-9 .,{}%<|>é\\n]{0,20}").prop_map(|(role, content)| Message { role, content });
+    prop::collection::vec(one, 1..6)
+}
+
+proptest! {
+    #[test]
+    fn jinja_and_the_builder_agree(messages in any_messages(), generation_prompt: bool) {
+        let chat = chat();
+        let ending = if generation_prompt { Ending::AssistantHeader } else { Ending::Complete };
+        let text = chat.render(&messages, ending);
+        prop_assert_eq!(&text, &jinja(&messages, generation_prompt));
+        // Without special tokens, the tokens spell the text.
+        let tokens = chat.tokens(&messages, ending).unwrap();
+        prop_assert_eq!(chat.decode(&tokens.ids).unwrap(), text.replace("<|endoftext|>", ""));
+        prop_assert_eq!(tokens.ids.len(), tokens.trained.len());
+    }
+}

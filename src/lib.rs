@@ -1,0 +1,6 @@
+//! The workbench: recipes become plans, plans run cached, and everything that happened can be asked for. This crate is the wiring
+//! over the rooms `plan`, `cache`, `lineage`, `data`, `lm` and `tui`.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod recipe;
+pub mod steps;

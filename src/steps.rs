@@ -1,0 +1,228 @@
+//! What steps are: the trait a kind implements, the description a recipe and `workbench docs` read, and what a running step may
+//! touch. It does not know keys, the store or the order in which steps run.
+
+pub mod params;
+pub mod registry;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use plan::{Place, Resources};
+
+pub use params::{Field, ParamError, ParamType, Script};
+pub use registry::{Kind, Registry};
+
+/// What an artifact is, as ports name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ArtifactType {
+    /// Dolma documents.
+    Documents,
+    /// Two sets of documents, `train` and `valid`.
+    Split,
+    /// A `tokenizer.json`.
+    Tokenizer,
+    /// Token files.
+    Tokens,
+    /// A model in the Hugging Face layout, with optimiser state when it can be trained on.
+    Checkpoint,
+    /// Problems whose answers a program checks.
+    Problems,
+    /// Conversations.
+    Chats,
+    /// Scores of one model.
+    Scores,
+    /// A page.
+    Report,
+    /// Files from outside the store.
+    Files,
+}
+
+impl ArtifactType {
+    /// The name users read.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Documents => "documents",
+            Self::Split => "split",
+            Self::Tokenizer => "tokenizer",
+            Self::Tokens => "tokens",
+            Self::Checkpoint => "checkpoint",
+            Self::Problems => "problems",
+            Self::Chats => "chats",
+            Self::Scores => "scores",
+            Self::Report => "report",
+            Self::Files => "files",
+        }
+    }
+}
+
+/// How many artifacts a port takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arity {
+    /// Exactly one.
+    One,
+    /// One or none.
+    Optional,
+    /// One or more, in order.
+    Many,
+    /// Any number, in order.
+    Any,
+}
+
+/// An input of a kind.
+#[derive(Debug, Clone)]
+pub struct Port {
+    /// Name.
+    pub name: &'static str,
+    /// Types it takes.
+    pub accepts: &'static [ArtifactType],
+    /// How many.
+    pub arity: Arity,
+    /// What it is for.
+    pub doc: &'static str,
+}
+
+/// The fixed part of a kind's description.
+#[derive(Debug, Clone)]
+pub struct About {
+    /// Name in recipes.
+    pub name: &'static str,
+    /// Raised whenever the same params and inputs give other bytes.
+    pub version: u32,
+    /// What it does, for `workbench docs`.
+    pub doc: &'static str,
+    /// Inputs, in the order recipes give them.
+    pub ports: &'static [Port],
+    /// Parameters that can be given without a name, in order.
+    pub positional: &'static [&'static str],
+    /// What it makes.
+    pub output: ArtifactType,
+    /// Named folders of the output and what each holds.
+    pub parts: &'static [(&'static str, ArtifactType)],
+    /// Where it runs.
+    pub place: Place,
+    /// What it occupies unless the recipe says otherwise.
+    pub resources: Resources,
+}
+
+/// A kind of step.
+pub trait Step: Send + Sync + 'static {
+    /// Its parameters.
+    type Params: ParamType;
+
+    /// Its description.
+    fn about() -> About;
+
+    /// Fills in what depends on several parameters, and checks them together, when the step is declared. Pure.
+    ///
+    /// # Errors
+    /// Everything wrong with the parameters.
+    fn complete(_params: &mut Self::Params) -> Result<(), Vec<ParamError>> {
+        Ok(())
+    }
+
+    /// Runs: reads `work.inputs`, writes `work.out`.
+    ///
+    /// # Errors
+    /// What went wrong and what to do, or that it was stopped.
+    fn run(params: Self::Params, work: &Work<'_>) -> Result<Closing, StepError>;
+}
+
+/// Figures that a step closes with, e.g. `cost/tokens`; kept with the artifact.
+pub type Closing = BTreeMap<String, f64>;
+
+/// Why a step did not finish.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// It was asked to stop; its progress is kept.
+    #[error("stopped on request")]
+    Interrupted,
+    /// It cannot go on.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl StepError {
+    /// Wraps an error with its causes in one line.
+    pub fn failed(error: impl std::error::Error) -> Self {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(inner) = cause {
+            let more = inner.to_string();
+            if !text.contains(&more) {
+                text = format!("{text}: {more}");
+            }
+            cause = inner.source();
+        }
+        Self::Failed(text)
+    }
+}
+
+/// One artifact that a running step reads.
+#[derive(Debug, Clone)]
+pub struct InputArtifact {
+    /// Port.
+    pub port: String,
+    /// Name of the step that made it, for tables and messages.
+    pub name: String,
+    /// Folder, or for a file from outside the file.
+    pub path: PathBuf,
+    /// Path as the recipe gave it, for files from outside.
+    pub label: String,
+    /// Closing figures of the step that made it; for files from outside none.
+    pub metrics: BTreeMap<String, f64>,
+    /// Content digest.
+    pub digest: plan::Digest,
+}
+
+/// Where a step tells how it goes.
+pub trait Reporter: Send + Sync {
+    /// Work done, and all work if known.
+    fn progress(&self, done: u64, total: Option<u64>, unit: &str);
+    /// Measurements at the step's own abscissa.
+    fn metrics(&self, at: u64, values: BTreeMap<String, f64>);
+    /// A line for people.
+    fn log(&self, line: &str);
+    /// Whether to save and return [`StepError::Interrupted`].
+    fn should_stop(&self) -> bool;
+}
+
+/// What a running step may touch.
+pub struct Work<'a> {
+    /// Its inputs, in port order.
+    pub inputs: Vec<InputArtifact>,
+    /// Folder to fill.
+    pub out: PathBuf,
+    /// Folder for progress that survives interruption.
+    pub progress: PathBuf,
+    /// Threads it has; the global rayon pool has as many.
+    pub threads: usize,
+    /// Device that tensors compute on: `cpu` or `cuda`.
+    pub device: String,
+    /// Where to report.
+    pub reporter: &'a dyn Reporter,
+}
+
+impl Work<'_> {
+    /// The artifact on a port that takes one.
+    ///
+    /// # Errors
+    /// If nothing is connected.
+    pub fn input(&self, port: &str) -> Result<&InputArtifact, StepError> {
+        self.maybe(port).ok_or_else(|| StepError::Failed(format!("nothing is connected to port `{port}`")))
+    }
+
+    /// The artifact on a port that may be free.
+    pub fn maybe(&self, port: &str) -> Option<&InputArtifact> {
+        self.inputs.iter().find(|input| input.port == port)
+    }
+
+    /// All artifacts on a port.
+    pub fn all(&self, port: &str) -> Vec<&InputArtifact> {
+        self.inputs.iter().filter(|input| input.port == port).collect()
+    }
+
+    /// A path in the output folder.
+    pub fn out(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.out.join(name)
+    }
+}
