@@ -2,5 +2,10 @@
 //! over the rooms `plan`, `cache`, `lineage`, `data`, `lm` and `tui`.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod cli;
+mod error;
+pub mod exec;
+pub mod home;
 pub mod recipe;
+pub mod report;
 pub mod steps;

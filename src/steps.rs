@@ -4,6 +4,35 @@
 pub mod params;
 pub mod registry;
 
+mod anneal;
+mod average;
+mod bridge;
+pub mod cargo_crates;
+mod curve;
+mod dedup;
+mod demonstrations;
+mod evaluate;
+mod exercises;
+mod fetch;
+mod filter;
+mod grow;
+mod jsonl;
+mod mask_pii;
+mod mix;
+mod model;
+mod parquet;
+mod pretrain;
+mod problems;
+pub mod report;
+mod rlvr;
+mod sft;
+mod split;
+mod tag;
+mod text;
+mod tokenize;
+mod tokens_input;
+mod train_tokenizer;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +40,35 @@ use plan::{Place, Resources};
 
 pub use params::{Field, ParamError, ParamType, Script};
 pub use registry::{Kind, Registry};
+
+/// Every kind this program has, in the order of the flow.
+pub fn standard() -> Registry {
+    Registry::new()
+        .with::<cargo_crates::CargoCrates>()
+        .with::<jsonl::Jsonl>()
+        .with::<parquet::Parquet>()
+        .with::<text::Text>()
+        .with::<fetch::Fetch>()
+        .with::<tag::Tag>()
+        .with::<dedup::Dedup>()
+        .with::<filter::Filter>()
+        .with::<mask_pii::MaskPii>()
+        .with::<mix::Mix>()
+        .with::<split::Split>()
+        .with::<train_tokenizer::TrainTokenizer>()
+        .with::<tokenize::Tokenize>()
+        .with::<pretrain::Pretrain>()
+        .with::<grow::Grow>()
+        .with::<anneal::Anneal>()
+        .with::<average::Average>()
+        .with::<problems::Problems>()
+        .with::<demonstrations::Demonstrations>()
+        .with::<exercises::Exercises>()
+        .with::<sft::Sft>()
+        .with::<rlvr::Rlvr>()
+        .with::<evaluate::Evaluate>()
+        .with::<report::Report>()
+}
 
 /// What an artifact is, as ports name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 pub use read::{Batch, DocumentReader, document_files, read_documents};
-pub(crate) use read::{LineBatch, LineReader, is_jsonl, open_decoded, relative_name};
+pub(crate) use read::{LineReader, relative_name};
 pub use write::{DocumentWriter, MAX_PART_BYTES};
 
 /// Attributes by key `<experiment>__<tagger>__<type>`, each a list of spans in the order they were found.

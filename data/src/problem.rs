@@ -17,9 +17,11 @@ mod tests;
 mod words;
 
 use std::io::{BufRead, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+
+use crate::error::DataError;
 
 pub use draw::Draw;
 
@@ -358,29 +360,11 @@ pub struct Conversation {
     pub messages: Vec<Message>,
 }
 
-/// Reading or writing a JSON-lines file of problems or conversations failed.
-#[derive(Debug, thiserror::Error)]
-pub enum ProblemError {
-    /// The file cannot be read or written; the message names it.
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
-    /// A line is not a row of the expected form.
-    #[error("{path}:{line}: not a row with `messages`, `ground_truth` and `dataset`: {source}")]
-    Row {
-        /// The file.
-        path: PathBuf,
-        /// Line number from 1.
-        line: usize,
-        /// What the parser found.
-        source: serde_json::Error,
-    },
-}
-
 /// Writes rows as JSON lines, replacing the file.
 ///
 /// # Errors
 /// If the file cannot be written.
-pub fn write_jsonl<T: Serialize>(path: &Path, rows: &[T]) -> Result<(), ProblemError> {
+pub fn write_jsonl<T: Serialize>(path: &Path, rows: &[T]) -> Result<(), DataError> {
     let mut out = std::io::BufWriter::new(fs_err::File::create(path)?);
     for row in rows {
         serde_json::to_writer(&mut out, row).map_err(std::io::Error::from)?;
@@ -394,7 +378,7 @@ pub fn write_jsonl<T: Serialize>(path: &Path, rows: &[T]) -> Result<(), ProblemE
 ///
 /// # Errors
 /// If the file cannot be read, or a line is not a row (with the line's number).
-pub fn read_jsonl<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Vec<T>, ProblemError> {
+pub fn read_jsonl<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Vec<T>, DataError> {
     let reader = std::io::BufReader::new(fs_err::File::open(path)?);
     let mut rows = Vec::new();
     for (i, line) in reader.lines().enumerate() {
@@ -402,10 +386,10 @@ pub fn read_jsonl<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Vec<T>, P
         if line.trim().is_empty() {
             continue;
         }
-        let row = serde_json::from_str(&line).map_err(|source| ProblemError::Row {
+        let row = serde_json::from_str(&line).map_err(|e| DataError::Line {
             path: path.to_path_buf(),
-            line: i + 1,
-            source,
+            line: i as u64 + 1,
+            message: format!("not a row of this kind: {e}"),
         })?;
         rows.push(row);
     }

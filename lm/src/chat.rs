@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokenizers::Tokenizer;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// The template as `transformers` reads it from `tokenizer_config.json` (Jinja).
 pub const CHAT_TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}\
@@ -55,19 +55,14 @@ pub enum ChatError {
     #[error(transparent)]
     Io(#[from] std::io::Error),
     /// `tokenizer_config.json` is not a JSON object.
-    #[error("{path}: not a JSON object")]
+    #[error("{}: not a JSON object", path.display())]
     TokenizerConfig {
         /// The file.
         path: std::path::PathBuf,
     },
-    /// A tokenizer file cannot be read.
-    #[error("{path}: not a tokenizer: {source}")]
-    Tokenizer {
-        /// The file.
-        path: std::path::PathBuf,
-        /// What the library said.
-        source: tokenizers::Error,
-    },
+    /// A tokenizer file holds something else.
+    #[error("not a tokenizer.json: {0}")]
+    Tokenizer(tokenizers::Error),
 }
 
 /// Whether a rendering ends where the model should go on.
@@ -104,35 +99,40 @@ impl ChatTokens {
 #[derive(Clone)]
 pub struct Chat {
     tokenizer: Tokenizer,
+    /// `tokenizer.json` as it was read, so that it is passed on byte for byte.
+    file: Vec<u8>,
     eos: u32,
     eos_text: String,
 }
 
 impl Chat {
-    /// Wraps a tokenizer; `eos` ends documents and turns and also serves as BOS.
+    /// A tokenizer from the bytes of its `tokenizer.json`; `eos` ends documents and turns and also serves as BOS.
     ///
     /// # Errors
-    /// If the tokenizer has no such token.
-    pub fn new(mut tokenizer: Tokenizer, eos: u32) -> Result<Chat, ChatError> {
+    /// If it is no tokenizer or has no such token.
+    pub fn new(file: Vec<u8>, eos: u32) -> Result<Chat, ChatError> {
+        let mut tokenizer = Tokenizer::from_bytes(&file).map_err(ChatError::Tokenizer)?;
         let eos_text = tokenizer.id_to_token(eos).ok_or(ChatError::NoEos { id: eos })?;
         tokenizer.set_encode_special_tokens(true);
-        Ok(Chat { tokenizer, eos, eos_text })
+        Ok(Chat { tokenizer, file, eos, eos_text })
     }
 
     /// Reads `tokenizer.json` from a checkpoint or tokenizer directory.
     ///
     /// # Errors
-    /// If the file cannot be read or has no token `eos`.
+    /// If the file cannot be read, is no tokenizer, or has no token `eos`.
     pub fn open(dir: &Path, eos: u32) -> Result<Chat, ChatError> {
-        let path = dir.join("tokenizer.json");
-        let bytes = fs_err::read(&path)?;
-        let tokenizer = Tokenizer::from_bytes(bytes).map_err(|source| ChatError::Tokenizer { path, source })?;
-        Chat::new(tokenizer, eos)
+        Chat::new(fs_err::read(dir.join("tokenizer.json"))?, eos)
     }
 
     /// The id that ends documents and turns.
     pub fn eos(&self) -> u32 {
         self.eos
+    }
+
+    /// One more than the largest token id.
+    pub fn vocab_size(&self) -> usize {
+        self.tokenizer.get_vocab(true).values().max().map_or(0, |max| *max as usize + 1)
     }
 
     /// The tokenizer; special tokens in a text are encoded as ordinary text.
@@ -219,6 +219,16 @@ impl Chat {
         let n = messages.len() - usize::from(messages.last().is_some_and(|m| m.role == Role::Assistant));
         Ok(self.tokens(&messages[..n], Ending::AssistantHeader)?.ids)
     }
+
+    /// Writes `tokenizer.json` and, with the chat template, `tokenizer_config.json` into an existing directory. Other
+    /// fields of an existing `tokenizer_config.json` stay as they are.
+    ///
+    /// # Errors
+    /// If a file cannot be read or written, or `tokenizer_config.json` is not a JSON object.
+    pub fn write(&self, dir: &Path, pad: u32, max_length: usize) -> Result<(), ChatError> {
+        fs_err::write(dir.join("tokenizer.json"), &self.file)?;
+        write_config(self, dir, pad, max_length)
+    }
 }
 
 fn turn(message: &Message) -> String {
@@ -227,10 +237,7 @@ fn turn(message: &Message) -> String {
 
 /// Writes the chat template and the special tokens into `dir/tokenizer_config.json`; other fields of an existing file
 /// stay as they are.
-///
-/// # Errors
-/// If the file cannot be read or written, or holds something else than a JSON object.
-pub fn write_tokenizer_config(dir: &Path, chat: &Chat, pad: u32, max_length: usize) -> Result<(), ChatError> {
+fn write_config(chat: &Chat, dir: &Path, pad: u32, max_length: usize) -> Result<(), ChatError> {
     let path = dir.join("tokenizer_config.json");
     let mut config = match fs_err::read(&path) {
         Ok(bytes) => serde_json::from_slice(&bytes).map_err(|_| ChatError::TokenizerConfig { path: path.clone() })?,

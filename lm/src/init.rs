@@ -79,11 +79,11 @@ pub fn initial_weights(config: &ModelConfig, seed: u64) -> NamedArrays {
 }
 
 fn normal_array(shape: &[usize], stream: &Stream) -> Array {
-    let n = shape.iter().product::<usize>() as u64;
+    let n: usize = shape.iter().product();
     let data = (0..n)
         .into_par_iter()
         .with_min_len(4096)
-        .map(|i| (STD * stream.truncated_normal(i, Cut::THREE_SIGMA)) as f32)
+        .map(|i| (STD * stream.truncated_normal(i as u64, Cut::THREE_SIGMA)) as f32)
         .collect();
     Array::new(shape.to_vec(), data)
 }

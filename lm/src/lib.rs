@@ -1,1 +1,24 @@
-//! placeholder
+//! Tokens to models to scores: architectures, training, growth, averaging, decoding.
+//!
+//! Owns Burn. Knows no step, key, store or event: files come in and go out by path, numbers through an `Observer`.
+//! Everything random takes a seed; on the CPU results are the same bits for any number of threads.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod average;
+pub mod batch;
+pub mod checkpoint;
+pub mod config;
+pub mod device;
+pub mod growth;
+pub mod init;
+pub mod kernels;
+pub mod loader;
+pub mod model;
+pub mod observe;
+pub mod optim;
+pub mod pretrain;
+pub mod random;
+pub mod schedule;
+pub mod shuffle;
+pub mod weights;

@@ -51,7 +51,7 @@ impl Iterator for DocumentReader {
             Ok(batch) => batch,
             Err(error) => return Some(Err(error)),
         };
-        let parsed: Result<Vec<Document>, DataError> = batch
+        let parsed: Vec<Result<Document, DataError>> = batch
             .lines()
             .map(|(number, line)| {
                 serde_json::from_slice::<Document>(line).map_err(|error| DataError::Line {
@@ -61,7 +61,12 @@ impl Iterator for DocumentReader {
                 })
             })
             .collect();
-        Some(parsed.map(|documents| Batch { file: batch.file.clone(), lines: batch.numbers, documents }))
+        // Gathered one after another, so that the error is that of the first bad line whatever thread met it first.
+        let documents = match parsed.into_iter().collect() {
+            Ok(documents) => documents,
+            Err(error) => return Some(Err(error)),
+        };
+        Some(Ok(Batch { file: batch.file, lines: batch.numbers, documents }))
     }
 }
 
@@ -99,7 +104,7 @@ fn collect(dir: &Path, files: &mut Vec<PathBuf>) -> Result<(), DataError> {
 }
 
 /// Whether a name is that of a JSON-lines file, possibly compressed.
-pub(crate) fn is_jsonl(path: &Path) -> bool {
+fn is_jsonl(path: &Path) -> bool {
     let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
     let stem = [".gz", ".zst", ".zstd"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(&name);
     stem.ends_with(".jsonl") || stem.ends_with(".json")
@@ -116,7 +121,7 @@ pub(crate) fn relative_name(base: &Path, path: &Path) -> String {
 }
 
 /// Opens a file and undoes the compression its extension names. `taken` counts stored bytes.
-pub(crate) fn open_decoded(path: &Path, taken: &Arc<AtomicU64>) -> Result<Box<dyn BufRead + Send>, DataError> {
+fn open_decoded(path: &Path, taken: &Arc<AtomicU64>) -> Result<Box<dyn BufRead + Send>, DataError> {
     let file = Counted { inner: fs_err::File::open(path)?, taken: taken.clone() };
     let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase()).unwrap_or_default();
     Ok(match extension.as_str() {

@@ -4,7 +4,35 @@ use minijinja::{Environment, context};
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::byte_tokenizer;
+
+/// A tokenizer of single bytes: `<|endoftext|>` is 0, `<|pad|>` is 1, byte `b` is `b + 2`.
+pub(crate) fn byte_tokenizer() -> Vec<u8> {
+    let mut vocab = serde_json::Map::new();
+    vocab.insert("<|endoftext|>".to_string(), json!(0));
+    vocab.insert("<|pad|>".to_string(), json!(1));
+    // The byte-level alphabet: printable bytes stand for themselves, the others for the characters from 256 on.
+    let mut next = 256;
+    for byte in 0..=255_u32 {
+        let printable = matches!(byte, 33..=126 | 161..=172 | 174..=255);
+        let code = if printable { byte } else { next };
+        next += u32::from(!printable);
+        vocab.insert(char::from_u32(code).unwrap().to_string(), json!(byte + 2));
+    }
+    let special = |id: u32, content: &str| {
+        json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+               "normalized": false, "special": true})
+    };
+    let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+    let tokenizer = json!({
+        "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "post_processor": null,
+        "added_tokens": [special(0, "<|endoftext|>"), special(1, "<|pad|>")],
+        "pre_tokenizer": byte_level, "decoder": byte_level,
+        "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+                  "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
+                  "vocab": vocab, "merges": []},
+    });
+    serde_json::to_vec(&tokenizer).unwrap()
+}
 
 fn chat() -> Chat {
     Chat::new(byte_tokenizer(), 0).unwrap()
@@ -80,7 +108,7 @@ fn tokenizer_config_keeps_other_fields() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tokenizer_config.json");
     fs_err::write(&path, r#"{"added": 1, "model_max_length": 7}"#).unwrap();
-    write_tokenizer_config(dir.path(), &chat(), 1, 256).unwrap();
+    chat().write(dir.path(), 1, 256).unwrap();
     let config: Value = serde_json::from_slice(&fs_err::read(&path).unwrap()).unwrap();
     assert_eq!(config["added"], 1);
     assert_eq!(config["model_max_length"], 7);
@@ -88,7 +116,7 @@ fn tokenizer_config_keeps_other_fields() {
     assert_eq!(config["pad_token"], "<|pad|>");
     assert_eq!(config["chat_template"], CHAT_TEMPLATE);
     fs_err::write(&path, "[]").unwrap();
-    assert!(write_tokenizer_config(dir.path(), &chat(), 1, 256).is_err());
+    assert!(chat().write(dir.path(), 1, 256).is_err());
 }
 
 fn any_messages() -> impl Strategy<Value = Vec<Message>> {

@@ -1,0 +1,105 @@
+//! Documents from Parquet files: a text column, and optionally an id column.
+//! Knows no other column; nested columns are not looked into.
+
+use super::jsonl::Fields;
+use super::{common_base, expand};
+use crate::document::{Document, DocumentWriter, Totals, relative_name};
+use crate::error::DataError;
+use crate::observe::{Observer, check};
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::DataType;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use std::path::Path;
+
+/// Rows decoded at a time.
+const ROWS_AT_ONCE: usize = 8192;
+
+/// Reads the text and id columns of all files that the patterns match, in sorted order, into `output`. Rows without an id get
+/// `<file>:<row>` (from 1); rows whose text is null are left out. Progress counts bytes of files.
+pub fn read_parquet(patterns: &[impl AsRef<str>], fields: &Fields, output: &Path, observer: &dyn Observer) -> Result<Totals, DataError> {
+    let files = expand(patterns)?;
+    let base = common_base(&files);
+    let mut writer = DocumentWriter::create(output)?;
+    let mut total = 0;
+    for file in &files {
+        total += fs_err::metadata(file)?.len();
+    }
+    let mut done = 0;
+    for path in &files {
+        read_file(path, &relative_name(&base, path), fields, &mut writer, observer)?;
+        done += fs_err::metadata(path)?.len();
+        observer.progress(done, Some(total));
+    }
+    writer.finish()
+}
+
+fn read_file(path: &Path, name: &str, fields: &Fields, writer: &mut DocumentWriter, observer: &dyn Observer) -> Result<(), DataError> {
+    let format = |error: &dyn std::fmt::Display| DataError::format(path, error);
+    let file = fs_err::File::open(path)?.into_parts().0;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| format(&error))?;
+    let columns: Vec<String> = builder.schema().fields().iter().map(|field| field.name().clone()).collect();
+    if !columns.contains(&fields.text) {
+        return Err(DataError::format(path, format!("no column `{}`; the columns are {}", fields.text, columns.join(", "))));
+    }
+    let wanted: Vec<&str> = [fields.text.as_str(), fields.id.as_str(), "source"].into_iter().filter(|name| columns.iter().any(|column| column == name)).collect();
+    let mask = ProjectionMask::columns(builder.parquet_schema(), wanted);
+    let reader = builder.with_projection(mask).with_batch_size(ROWS_AT_ONCE).build().map_err(|error| format(&error))?;
+    let mut row = 0u64;
+    for batch in reader {
+        check(observer)?;
+        let batch = batch.map_err(|error| format(&error))?;
+        let column = |name: &str| batch.column_by_name(name).map(|array| strings(array, path, name)).transpose();
+        let (text, id, source) = (column(&fields.text)?, column(&fields.id)?, column("source")?);
+        let mut documents = Vec::with_capacity(batch.num_rows());
+        for i in 0..batch.num_rows() {
+            row += 1;
+            let value = |array: &Option<ArrayRef>| -> Option<String> {
+                let array = array.as_ref()?.as_string::<i32>();
+                array.is_valid(i).then(|| array.value(i).to_owned())
+            };
+            let Some(text) = value(&text) else { continue };
+            let id = value(&id).unwrap_or_else(|| format!("{name}:{row}"));
+            let source = fields.source.clone().or_else(|| value(&source)).unwrap_or_default();
+            documents.push(Document::new(id, text, source));
+        }
+        writer.write(&documents)?;
+    }
+    Ok(())
+}
+
+/// A column as strings, whatever kind of string or number it holds.
+fn strings(array: &ArrayRef, path: &Path, name: &str) -> Result<ArrayRef, DataError> {
+    arrow::compute::cast(array, &DataType::Utf8)
+        .map_err(|_| DataError::format(path, format!("column `{name}` holds {}, which is no text", array.data_type())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::read;
+    use arrow::array::{Int64Array, LargeStringArray, RecordBatch};
+    use std::sync::Arc;
+
+    #[test]
+    fn text_and_id_columns() {
+        let (dir, output) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let batch = RecordBatch::try_from_iter([
+            ("n", Arc::new(Int64Array::from(vec![7, 8, 9])) as ArrayRef),
+            ("content", Arc::new(LargeStringArray::from(vec![Some("one"), None, Some("drei")])) as ArrayRef),
+        ])
+        .unwrap();
+        let path = dir.path().join("a.parquet");
+        let mut writer = parquet::arrow::ArrowWriter::try_new(std::fs::File::create(&path).unwrap(), batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        let pattern = [path.display().to_string()];
+        let fields = Fields { text: "content".into(), id: "n".into(), source: Some("web".into()) };
+        read_parquet(&pattern, &fields, output.path(), &()).unwrap();
+        assert_eq!(read(output.path()), [Document::new("7", "one", "web"), Document::new("9", "drei", "web")]);
+        let error = read_parquet(&pattern, &Fields::default(), output.path(), &()).unwrap_err().to_string();
+        assert!(error.ends_with("no column `text`; the columns are n, content"), "{error}");
+        fs_err::write(&path, b"PAR1 no").unwrap();
+        assert!(matches!(read_parquet(&pattern, &fields, output.path(), &()), Err(DataError::Format { .. })));
+    }
+}

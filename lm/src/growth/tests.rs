@@ -1,0 +1,212 @@
+//! Growth keeps the function, and the moments follow the gradients (spec: acceptance tests T1 to T8).
+
+use burn::module::Module;
+
+use super::verify::{grow_verified, logit_difference};
+use super::*;
+use crate::batch::{Batch, Tokens};
+use crate::checkpoint::TrainingRecord;
+use crate::device;
+use crate::init::{Role, parameter_shapes, role};
+use crate::kernels::LossScale;
+use crate::optim::Gradients;
+use crate::random::Stream;
+use crate::weights::{Array, NamedArrays};
+
+fn small_config() -> ModelConfig {
+    ModelConfig {
+        vocab_size: 31,
+        hidden_size: 16,
+        n_layers: 2,
+        n_heads: 4,
+        n_kv_heads: 2,
+        head_dim: 4,
+        intermediate_size: 24,
+        ..ModelConfig::olmo2("pico").unwrap()
+    }
+}
+
+/// A model with weights large enough that a wrong operator shows, and gains that differ from 1.
+fn small() -> Checkpoint {
+    let config = small_config();
+    let weights = parameter_shapes(&config)
+        .into_iter()
+        .map(|(name, shape)| {
+            let stream = Stream::new(5, &name);
+            let gain = matches!(role(&name), Role::Gain | Role::FinalGain);
+            let (centre, scale) = if gain { (1.0, 0.3) } else { (0.0, 0.3) };
+            let n: usize = shape.iter().product();
+            let data = (0..n as u64).map(|i| (centre + scale * stream.normal(i)) as f32).collect();
+            (name, Array::new(shape, data))
+        })
+        .collect();
+    Checkpoint::new(config, weights)
+}
+
+fn tokens() -> Tokens {
+    let stream = Stream::new(9, "tokens");
+    Tokens::new((0..48).map(|i| stream.below(i, 31) as u32).collect(), 24)
+}
+
+fn gradients(checkpoint: &Checkpoint) -> NamedArrays {
+    let model = checkpoint.model(&device::cpu()).unwrap().train();
+    let batch = Batch::next_token(tokens());
+    let loss = model.loss(&batch, LossScale { z_loss: 1e-3, divisor: batch.n_targets() as f64 });
+    let flat = Gradients::of(&loss.tensor(), &model).host();
+    let shapes = parameter_shapes(&checkpoint.config);
+    shapes.into_iter().map(|(name, shape)| (name.clone(), Array::new(shape, flat[&name].clone()))).collect()
+}
+
+fn width(noise: f64) -> Growth {
+    Growth::Width { factor: 2, noise, seed: 3, kv_heads: KvHeads::Grow, intermediate_size: None }
+}
+
+fn assert_same_function(operators: &[Growth]) {
+    let before = small();
+    let mut after = before.clone();
+    for operator in operators {
+        after = operator.apply(&after).unwrap();
+    }
+    let (difference, largest) = logit_difference(&before, &after, &tokens()).unwrap();
+    assert!(largest > 0.5, "the logits are large enough to tell");
+    assert!(difference <= 1e-4 * largest, "{operators:?}: {difference} of {largest}");
+}
+
+#[test]
+fn width_keeps_the_logits() {
+    for noise in [0.0, 0.1, 1.0] {
+        assert_same_function(&[width(noise)]);
+    }
+    assert_same_function(&[Growth::Width { factor: 3, noise: 0.1, seed: 1, kv_heads: KvHeads::Grow, intermediate_size: None }]);
+    assert_same_function(&[Growth::Width { factor: 2, noise: 0.1, seed: 1, kv_heads: KvHeads::Keep, intermediate_size: None }]);
+    assert_same_function(&[Growth::Width { factor: 2, noise: 0.1, seed: 1, kv_heads: KvHeads::Grow, intermediate_size: Some(56) }]);
+}
+
+#[test]
+fn depth_keeps_the_logits_and_orders_commute() {
+    for placement in [Placement::Append, Placement::Interleave] {
+        let depth = Growth::Depth { factor: 2, placement, new_blocks: NewBlocks::Identity };
+        assert_same_function(&[depth.clone()]);
+        assert_same_function(&[depth.clone(), width(0.1)]);
+        let (one, other) = (width(0.0), depth);
+        let first = other.apply(&one.apply(&small()).unwrap()).unwrap();
+        let second = one.apply(&other.apply(&small()).unwrap()).unwrap();
+        assert_eq!(first, second);
+    }
+}
+
+#[test]
+fn stacking_changes_the_function_and_says_so() {
+    let stack = Growth::Depth { factor: 2, placement: Placement::Append, new_blocks: NewBlocks::Copy };
+    assert!(!stack.preserves_function());
+    let grown = stack.apply(&small()).unwrap();
+    let (difference, largest) = logit_difference(&small(), &grown, &tokens()).unwrap();
+    assert!(difference > 1e-2 * largest);
+    assert!(grow_verified(&small(), &[stack]).is_ok());
+}
+
+#[test]
+fn a_broken_operator_would_be_caught() {
+    let before = small();
+    let mut after = width(0.1).apply(&before).unwrap();
+    after.weights.get_mut("model.layers.1.mlp.up_proj.weight").unwrap().data[0] += 0.5;
+    let (difference, largest) = logit_difference(&before, &after, &tokens()).unwrap();
+    assert!(difference > verify::TOLERANCE * largest);
+}
+
+/// T2: with moments equal to the gradient and its square, the grown moments are those of the grown model's gradient.
+#[test]
+fn width_moments_are_the_grown_gradients() {
+    let mut before = small();
+    let gradient = gradients(&before);
+    let squares = gradient.iter().map(|(name, g)| (name.clone(), g.map(|x| x * x))).collect();
+    let optimizer = OptimizerState { step: 1, first: gradient, second: squares };
+    before.training = Some(TrainingState { record: TrainingRecord::default(), optimizer });
+    for growth in [width(0.0), Growth::Width { factor: 2, noise: 0.0, seed: 1, kv_heads: KvHeads::Keep, intermediate_size: None }] {
+        let after = growth.apply(&before).unwrap();
+        let state = &after.training.as_ref().unwrap().optimizer;
+        for (name, gradient) in gradients(&after) {
+            let size = gradient.data.iter().fold(0.0_f32, |max, x| max.max(x.abs()));
+            assert!(size > 0.0, "{name}");
+            for (i, g) in gradient.data.iter().enumerate() {
+                assert!((state.first[&name].data[i] - g).abs() <= 1e-4 * size, "{growth:?} {name}[{i}]");
+                assert!((state.second[&name].data[i] - g * g).abs() <= 2e-4 * size * size, "{growth:?} {name}[{i}]");
+            }
+        }
+    }
+}
+
+/// T2 with noise: the loss is flat along the noise, so blocks that share it have equal gradients.
+#[test]
+fn width_gradients_are_flat_along_the_noise() {
+    let before = small();
+    let small_gradient = gradients(&before);
+    let after = gradients(&width(0.1).apply(&before).unwrap());
+    let name = "model.layers.0.self_attn.q_proj.weight";
+    let (g, big) = (&small_gradient[name], &after[name]);
+    let (rows, columns) = (g.shape[0], g.shape[1]);
+    let at = |a: usize, b: usize, o: usize, i: usize| big.data[(a * rows + o) * 2 * columns + b * columns + i];
+    let size = g.data.iter().fold(0.0_f32, |max, x| max.max(x.abs()));
+    for o in 0..rows {
+        for i in 0..columns {
+            assert!((at(0, 0, o, i) - at(0, 1, o, i)).abs() <= 1e-4 * size);
+            assert!((at(0, 0, o, i) + at(1, 1, o, i) - g.data[o * columns + i]).abs() <= 1e-4 * size);
+        }
+    }
+}
+
+/// T4: existing gradients are the same bits, new blocks get gradients in their output gains only.
+#[test]
+fn depth_leaves_existing_gradients_alone() {
+    let before = small();
+    let depth = Growth::double_depth();
+    let (old, new) = (gradients(&before), gradients(&depth.apply(&before).unwrap()));
+    for (name, gradient) in &old {
+        assert_eq!(gradient, &new[name], "{name}");
+    }
+    for (name, gradient) in new.iter().filter(|(name, _)| !old.contains_key(*name)) {
+        let zero = gradient.data.iter().all(|x| *x == 0.0);
+        let gain = name.contains("post_attention_layernorm") || name.contains("post_feedforward_layernorm");
+        assert_eq!(zero, !gain, "{name}");
+    }
+}
+
+/// T6: with noise the copies differ at once, without it they do not.
+#[test]
+fn noise_breaks_the_symmetry() {
+    let differ = |noise| {
+        let grown = width(noise).apply(&small()).unwrap();
+        let w = &grown.weights["lm_head.weight"];
+        (0..31).any(|row| (0..16).any(|i| w.data[row * 32 + i] != w.data[row * 32 + 16 + i]))
+    };
+    assert!(differ(0.1) && !differ(0.0));
+    assert_eq!(width(0.1).apply(&small()).unwrap(), width(0.1).apply(&small()).unwrap());
+}
+
+/// T5 and T8: counters stay, history is kept, impossible requests are refused with a reason.
+#[test]
+fn history_is_kept_and_impossible_growth_refused() {
+    let mut before = small();
+    let record = TrainingRecord { step: 70, tokens: 7000, ..TrainingRecord::default() };
+    before.training = Some(TrainingState { record, optimizer: OptimizerState { step: 70, ..Default::default() } });
+    let training = width(0.1).apply(&before).unwrap().training.unwrap();
+    assert_eq!((training.record.step, training.record.tokens, training.optimizer.step), (70, 7000, 70));
+    assert_eq!(training.record.growth, [GrowthRecord { growth: width(0.1), step: 70, tokens: 7000 }]);
+
+    let from = small_config();
+    let refused = |to: ModelConfig| Growth::between(&from, &to, 0.1, 0).unwrap_err().to_string();
+    assert!(refused(ModelConfig { head_dim: 8, ..from.clone() }).contains("head_dim"));
+    assert!(refused(ModelConfig { hidden_size: 40, ..from.clone() }).contains("hidden_size = 40"));
+    assert!(refused(ModelConfig { hidden_size: 32, n_heads: 4, ..from.clone() }).contains("n_heads"));
+    assert!(refused(ModelConfig { vocab_size: 64, ..from.clone() }).contains("vocab_size"));
+    assert!(refused(ModelConfig { n_layers: 3, ..from.clone() }).contains("n_layers"));
+    let one = Growth::Depth { factor: 1, placement: Placement::Append, new_blocks: NewBlocks::Identity };
+    assert!(one.apply(&small()).is_err());
+    let narrow = Growth::Width { factor: 2, noise: 0.0, seed: 0, kv_heads: KvHeads::Grow, intermediate_size: Some(40) };
+    assert!(narrow.apply(&small()).unwrap_err().to_string().contains("40"));
+
+    let to = ModelConfig { hidden_size: 32, n_heads: 8, n_kv_heads: 4, intermediate_size: 64, n_layers: 4, ..from.clone() };
+    let operators = Growth::between(&from, &to, 0.1, 0).unwrap();
+    let grown = grow_verified(&small(), &operators).unwrap();
+    assert_eq!(grown.config, to);
+}

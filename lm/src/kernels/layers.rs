@@ -1,0 +1,213 @@
+//! Whole sub-layers on slices, forward and backward: self-attention with QK-norm and rotary positions, and SwiGLU.
+
+use rayon::prelude::*;
+
+use super::matmul::{self, Write, local};
+use super::rows::{self, CHUNK, Turn};
+use super::{AttentionShape, attention, simd};
+
+/// Parameters of an attention layer.
+#[derive(Clone, Copy)]
+pub(crate) struct AttentionParameters<'a> {
+    pub(crate) q: &'a [f32],
+    pub(crate) k: &'a [f32],
+    pub(crate) v: &'a [f32],
+    pub(crate) o: &'a [f32],
+    pub(crate) q_norm: &'a [f32],
+    pub(crate) k_norm: &'a [f32],
+}
+
+/// What the backward pass of an attention layer needs besides its input and parameters.
+#[derive(Clone, Debug)]
+pub(crate) struct AttentionSaved {
+    /// Projections before the norm.
+    raw_q: Vec<f32>,
+    raw_k: Vec<f32>,
+    /// After norm and rotation.
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    out: Vec<f32>,
+    lse: Vec<f32>,
+}
+
+/// Gradients of an attention layer.
+pub(crate) struct AttentionGradients {
+    pub(crate) x: Vec<f32>,
+    pub(crate) q: Vec<f32>,
+    pub(crate) k: Vec<f32>,
+    pub(crate) v: Vec<f32>,
+    pub(crate) o: Vec<f32>,
+    pub(crate) q_norm: Vec<f32>,
+    pub(crate) k_norm: Vec<f32>,
+}
+
+fn layout(shape: &AttentionShape) -> attention::Layout<'_> {
+    attention::Layout {
+        n_sequences: shape.n_sequences,
+        length: shape.length,
+        n_heads: shape.n_heads,
+        n_kv_heads: shape.n_kv_heads,
+        head_dim: shape.head_dim,
+        visible_from: shape.visible_from.as_deref(),
+    }
+}
+
+/// Rotates all rows of `[n, width]` in place.
+fn rotate(values: &mut [f32], width: usize, shape: &AttentionShape, turn: Turn) {
+    let half = shape.head_dim / 2;
+    values.par_chunks_mut(CHUNK * width).enumerate().for_each(|(chunk, values)| {
+        for (i, row) in values.chunks_exact_mut(width).enumerate() {
+            let at = (chunk * CHUNK + i) % shape.length * half;
+            rows::rotate_row(row, &shape.rope.cos[at..at + half], &shape.rope.sin[at..at + half], turn);
+        }
+    });
+}
+
+/// Self-attention of `x` `[n, d]`: the output `[n, d]` and what its backward pass needs.
+pub(crate) fn self_attention(
+    x: &[f32],
+    weights: AttentionParameters<'_>,
+    shape: &AttentionShape,
+) -> (Vec<f32>, AttentionSaved) {
+    let n = shape.n_sequences * shape.length;
+    let d = x.len() / n;
+    let (q_width, kv_width) = (weights.q_norm.len(), weights.k_norm.len());
+    let project = |w: &[f32], width: usize| {
+        let mut out = simd::unwritten(n * width);
+        matmul::forward(&mut out, x, w, d);
+        out
+    };
+    let normed = |raw: &[f32], gain: &[f32]| {
+        let mut out = simd::unwritten(raw.len());
+        rows::rms_norm(&mut out, raw, gain, None, shape.eps);
+        rotate(&mut out, gain.len(), shape, Turn::Forward);
+        out
+    };
+    let (raw_q, raw_k, v) = (project(weights.q, q_width), project(weights.k, kv_width), project(weights.v, kv_width));
+    let (q, k) = (normed(&raw_q, weights.q_norm), normed(&raw_k, weights.k_norm));
+    let (out, lse) = attention::forward(layout(shape), &q, &k, &v);
+    let mut y = simd::unwritten(n * d);
+    matmul::forward(&mut y, &out, weights.o, q_width);
+    (y, AttentionSaved { raw_q, raw_k, q, k, v, out, lse })
+}
+
+/// The gradients of [`self_attention`] given that of its output.
+pub(crate) fn self_attention_backward(
+    dy: &[f32],
+    x: &[f32],
+    weights: AttentionParameters<'_>,
+    saved: &AttentionSaved,
+    shape: &AttentionShape,
+) -> AttentionGradients {
+    let n = shape.n_sequences * shape.length;
+    let d = x.len() / n;
+    let (q_width, kv_width) = (weights.q_norm.len(), weights.k_norm.len());
+    let mut dout = simd::unwritten(saved.out.len());
+    matmul::backward_input(&mut dout, dy, weights.o, q_width, Write::Set);
+    let weight_gradient = |dy: &[f32], x: &[f32], size: usize, inputs: usize| {
+        let mut dw = simd::unwritten(size);
+        matmul::backward_weight(&mut dw, dy, x, inputs, Write::Set);
+        dw
+    };
+    let o = weight_gradient(dy, &saved.out, weights.o.len(), q_width);
+    let kept =
+        attention::Saved { q: &saved.q, k: &saved.k, v: &saved.v, out: &saved.out, lse: &saved.lse };
+    let [mut dq, mut dk, dv] = attention::backward(layout(shape), &dout, kept);
+    rotate(&mut dq, q_width, shape, Turn::Backward);
+    rotate(&mut dk, kv_width, shape, Turn::Backward);
+    let (dq, q_norm) = rows::rms_norm_backward(&dq, &saved.raw_q, weights.q_norm, shape.eps);
+    let (dk, k_norm) = rows::rms_norm_backward(&dk, &saved.raw_k, weights.k_norm, shape.eps);
+    let mut dx = simd::unwritten(x.len());
+    matmul::backward_input(&mut dx, &dq, weights.q, d, Write::Set);
+    matmul::backward_input(&mut dx, &dk, weights.k, d, Write::Add);
+    matmul::backward_input(&mut dx, &dv, weights.v, d, Write::Add);
+    AttentionGradients {
+        x: dx,
+        q: weight_gradient(&dq, x, weights.q.len(), d),
+        k: weight_gradient(&dk, x, weights.k.len(), d),
+        v: weight_gradient(&dv, x, weights.v.len(), d),
+        o,
+        q_norm,
+        k_norm,
+    }
+}
+
+/// Parameters of a SwiGLU layer.
+#[derive(Clone, Copy)]
+pub(crate) struct FeedForwardParameters<'a> {
+    /// `[F, d]`.
+    pub(crate) gate: &'a [f32],
+    /// `[F, d]`.
+    pub(crate) up: &'a [f32],
+    /// `[d, F]`.
+    pub(crate) down: &'a [f32],
+}
+
+/// What the backward pass of a SwiGLU layer needs: the two projections and their gated product, `[n, F]` each.
+#[derive(Clone, Debug)]
+pub(crate) struct FeedForwardSaved {
+    gate: Vec<f32>,
+    up: Vec<f32>,
+    product: Vec<f32>,
+}
+
+/// Gradients of a SwiGLU layer.
+pub(crate) struct FeedForwardGradients {
+    pub(crate) x: Vec<f32>,
+    pub(crate) gate: Vec<f32>,
+    pub(crate) up: Vec<f32>,
+    pub(crate) down: Vec<f32>,
+}
+
+/// `down(silu(gate(x)) * up(x))` of `x` `[n, d]`, chunk of rows by chunk of rows.
+pub(crate) fn feed_forward(x: &[f32], weights: FeedForwardParameters<'_>, d: usize) -> (Vec<f32>, FeedForwardSaved) {
+    let (n, f) = (x.len() / d, weights.gate.len() / d);
+    let (mut gate, mut up, mut product) =
+        (simd::unwritten(n * f), simd::unwritten(n * f), simd::unwritten(n * f));
+    let mut y = simd::unwritten(n * d);
+    x.par_chunks(CHUNK * d)
+        .zip(y.par_chunks_mut(CHUNK * d))
+        .zip(gate.par_chunks_mut(CHUNK * f).zip(up.par_chunks_mut(CHUNK * f)).zip(product.par_chunks_mut(CHUNK * f)))
+        .for_each(|((x, y), ((gate, up), product))| {
+            local::forward(gate, x, weights.gate, d);
+            local::forward(up, x, weights.up, d);
+            rows::swiglu(product, gate, up);
+            local::forward(y, product, weights.down, f);
+        });
+    (y, FeedForwardSaved { gate, up, product })
+}
+
+/// The gradients of [`feed_forward`] given that of its output; uses up what was saved.
+pub(crate) fn feed_forward_backward(
+    dy: &[f32],
+    x: &[f32],
+    weights: FeedForwardParameters<'_>,
+    saved: FeedForwardSaved,
+    d: usize,
+) -> FeedForwardGradients {
+    let f = weights.gate.len() / d;
+    let FeedForwardSaved { mut gate, mut up, product } = saved;
+    let mut dx = simd::unwritten(x.len());
+    dy.par_chunks(CHUNK * d)
+        .zip(dx.par_chunks_mut(CHUNK * d))
+        .zip(gate.par_chunks_mut(CHUNK * f).zip(up.par_chunks_mut(CHUNK * f)))
+        .for_each(|((dy, dx), (gate, up))| {
+            let mut dproduct = simd::unwritten(gate.len());
+            local::backward_input(&mut dproduct, dy, weights.down, f, Write::Set);
+            rows::swiglu_backward(gate, up, &dproduct);
+            local::backward_input(dx, gate, weights.gate, d, Write::Set);
+            local::backward_input(dx, up, weights.up, d, Write::Add);
+        });
+    let weight_gradient = |dy: &[f32], x: &[f32], inputs: usize| {
+        let mut dw = simd::unwritten(f * d);
+        matmul::backward_weight(&mut dw, dy, x, inputs, Write::Set);
+        dw
+    };
+    FeedForwardGradients {
+        x: dx,
+        gate: weight_gradient(&gate, x, d),
+        up: weight_gradient(&up, x, d),
+        down: weight_gradient(dy, &product, f),
+    }
+}

@@ -1,0 +1,179 @@
+//! The fused operations against their plain twins: values, gradients, and independence of the number of threads.
+
+use std::sync::Arc;
+
+use burn::tensor::{Tensor, TensorData};
+
+use super::*;
+use crate::batch::IGNORED;
+use crate::device;
+use crate::model::parameters::host;
+use crate::random::Stream;
+
+/// A leaf tensor of normal numbers times `scale` around `centre`.
+fn leaf<const D: usize>(shape: [usize; D], label: &str, centre: f32, scale: f32) -> Tensor<D> {
+    let stream = Stream::new(11, label);
+    let n: usize = shape.iter().product();
+    let data: Vec<f32> = (0..n as u64).map(|i| centre + scale * stream.normal(i) as f32).collect();
+    Tensor::<D>::from_data(TensorData::new(data, shape), &device::cpu().autodiff()).require_grad()
+}
+
+fn assert_close(what: &str, fused: &[f32], plain: &[f32]) {
+    assert_eq!(fused.len(), plain.len(), "{what}");
+    let size = plain.iter().fold(1e-3_f32, |max, x| max.max(x.abs()));
+    for (i, (a, b)) in fused.iter().zip(plain).enumerate() {
+        assert!((a - b).abs() <= 2e-5 * size, "{what}[{i}]: fused {a}, plain {b}");
+    }
+}
+
+/// Runs `f` with both kernels on the same leaves and compares its value and the gradients of all leaves.
+fn compare(matrices: &[Tensor<2>], vectors: &[Tensor<1>], f: impl Fn(Kernels, &[Tensor<2>], &[Tensor<1>]) -> Tensor<1>) {
+    let run = |kernels| {
+        let y = f(kernels, matrices, vectors);
+        let n = y.dims()[0];
+        // A weighted sum, so that every output has its own upstream gradient.
+        let weights: Vec<f32> = (0..n).map(|i| 0.5 + (i % 7) as f32 * 0.25).collect();
+        let weights = Tensor::<1>::from_data(TensorData::new(weights, [n]), &y.device());
+        let grads = y.clone().mul(weights).sum().backward();
+        let mut all = vec![host(y)];
+        all.extend(matrices.iter().map(|leaf| host(leaf.grad(&grads).unwrap())));
+        all.extend(vectors.iter().map(|leaf| host(leaf.grad(&grads).unwrap())));
+        all
+    };
+    let (fused, plain) = (run(Kernels::Fused), run(Kernels::Plain));
+    for (i, (fused, plain)) in fused.iter().zip(&plain).enumerate() {
+        assert_close(&format!("output or gradient {i}"), fused, plain);
+    }
+}
+
+fn flat(x: Tensor<2>) -> Tensor<1> {
+    crate::model::parameters::flat(x)
+}
+
+#[test]
+fn embedding_agrees() {
+    let ids: Arc<[u32]> = vec![3, 0, 3, 6].into();
+    compare(&[leaf([7, 5], "w", 0.0, 1.0)], &[], |kernels, m, _| flat(kernels.embedding(m[0].clone(), &ids)));
+}
+
+#[test]
+fn norms_agree() {
+    let x = leaf([150, 24], "x", 0.2, 1.0);
+    let residual = leaf([150, 24], "residual", 0.0, 1.0);
+    let gain = leaf([24], "gain", 1.0, 0.3);
+    compare(&[x.clone()], &[gain.clone()], |kernels, m, v| flat(kernels.rms_norm(m[0].clone(), v[0].clone(), 1e-6)));
+    compare(&[residual, x], &[gain], |kernels, m, v| {
+        flat(kernels.add_rms_norm(m[0].clone(), m[1].clone(), v[0].clone(), 1e-6))
+    });
+}
+
+#[test]
+fn linear_and_feed_forward_agree() {
+    let x = leaf([140, 12], "x", 0.0, 1.0);
+    let (gate, up) = (leaf([20, 12], "gate", 0.0, 0.5), leaf([20, 12], "up", 0.0, 0.5));
+    let down = leaf([12, 20], "down", 0.0, 0.5);
+    compare(&[x.clone(), gate.clone()], &[], |kernels, m, _| flat(kernels.linear(m[0].clone(), m[1].clone())));
+    compare(&[x, gate, up, down], &[], |kernels, m, _| {
+        flat(kernels.feed_forward(m[0].clone(), m[1].clone(), m[2].clone(), m[3].clone()))
+    });
+}
+
+fn attention_case(visible_from: Option<Arc<[u32]>>, n_kv_heads: usize) {
+    // 70 positions make two blocks of query rows.
+    let (n_sequences, length, n_heads, head_dim, d) = (2, 70, 4, 6, 10);
+    let shape = AttentionShape {
+        n_sequences,
+        length,
+        n_heads,
+        n_kv_heads,
+        head_dim,
+        eps: 1e-6,
+        rope: RopeTable::new(0, length, head_dim, 10_000.0),
+        visible_from,
+    };
+    let (q, kv) = (n_heads * head_dim, n_kv_heads * head_dim);
+    let matrices = [
+        leaf([n_sequences * length, d], "x", 0.0, 1.0),
+        leaf([q, d], "q", 0.0, 0.5),
+        leaf([kv, d], "k", 0.0, 0.5),
+        leaf([kv, d], "v", 0.0, 0.5),
+        leaf([d, q], "o", 0.0, 0.5),
+    ];
+    let vectors = [leaf([q], "q_norm", 1.0, 0.3), leaf([kv], "k_norm", 1.0, 0.3)];
+    compare(&matrices, &vectors, |kernels, m, v| {
+        let weights = AttentionWeights {
+            q: m[1].clone(),
+            k: m[2].clone(),
+            v: m[3].clone(),
+            o: m[4].clone(),
+            q_norm: v[0].clone(),
+            k_norm: v[1].clone(),
+        };
+        flat(kernels.attention(m[0].clone(), weights, &shape))
+    });
+}
+
+#[test]
+fn causal_attention_agrees() {
+    attention_case(None, 4);
+}
+
+#[test]
+fn grouped_query_attention_agrees() {
+    attention_case(None, 2);
+}
+
+#[test]
+fn attention_within_documents_agrees() {
+    let visible: Vec<u32> = (0..140).map(|i| if i % 70 < 33 { 0 } else { 33 }).collect();
+    attention_case(Some(visible.into()), 2);
+}
+
+fn targets() -> Arc<[u32]> {
+    (0..90).map(|i| if i % 11 == 3 { IGNORED } else { (i * 7) % 50 }).collect::<Vec<_>>().into()
+}
+
+#[test]
+fn cross_entropy_agrees() {
+    let matrices = [leaf([90, 8], "hidden", 0.0, 1.0), leaf([50, 8], "head", 0.0, 1.0)];
+    for z_loss in [0.0, 0.1] {
+        let scale = LossScale { z_loss, divisor: 82.0 };
+        compare(&matrices, &[], |kernels, m, _| {
+            kernels.cross_entropy(m[0].clone(), m[1].clone(), &targets(), scale).slice([0..1])
+        });
+        let read = |kernels: Kernels| host(kernels.cross_entropy(matrices[0].clone(), matrices[1].clone(), &targets(), scale));
+        assert_close("sums", &read(Kernels::Fused), &read(Kernels::Plain));
+    }
+}
+
+#[test]
+fn token_log_probs_agree() {
+    let matrices = [leaf([90, 8], "hidden", 0.0, 1.0), leaf([50, 8], "head", 0.0, 1.0)];
+    compare(&matrices, &[], |kernels, m, _| kernels.token_log_probs(m[0].clone(), m[1].clone(), &targets()));
+}
+
+#[test]
+fn adamw_agrees_and_counts_steps() {
+    let scale = UpdateScale {
+        lr: 1e-2,
+        keep: 0.999,
+        beta1: 0.9,
+        beta2: 0.95,
+        eps: 1e-8,
+        first_correction: 1.0 / (1.0 - 0.81),
+        second_correction: 1.0 / (1.0 - 0.9025),
+        gradient: 0.7,
+    };
+    let value = |label: &str| leaf([1000], label, 0.0, 1.0).without_autodiff();
+    let run = |kernels: Kernels| {
+        let second = value("second").abs();
+        let (value, [first, second]) = kernels.adamw(value("p"), value("g"), [value("first"), second], scale);
+        [host(value), host(first), host(second)]
+    };
+    let (fused, plain) = (run(Kernels::Fused), run(Kernels::Plain));
+    for (fused, plain) in fused.iter().zip(&plain) {
+        assert_close("adamw", fused, plain);
+    }
+    let norms = [Kernels::Fused, Kernels::Plain].map(|kernels| kernels.sum_of_squares(value("p")));
+    assert!((norms[0] - norms[1]).abs() < 1e-4 * norms[1]);
+}

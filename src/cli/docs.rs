@@ -1,0 +1,31 @@
+//! `workbench docs`: the reference of steps, recipe functions, modules and lineage tables, from what the engine itself uses.
+
+use crate::error::CliError;
+use crate::recipe;
+use crate::report::terminal;
+use crate::steps::params::closest;
+
+/// Arguments of `docs`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// A kind of step, `sql` for the lineage tables; everything when left out.
+    topic: Option<String>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
+    let registry = super::registry();
+    let text = match arguments.topic.as_deref() {
+        None => format!("{}\n{}", recipe::docs(registry), lineage::describe()),
+        Some("sql" | "lineage") => lineage::describe(),
+        Some(topic) => recipe::docs_for(registry, topic).ok_or_else(|| {
+            let names = registry.kinds().map(|kind| kind.about.name);
+            let hint = closest(topic, names.clone());
+            CliError::user(format!("there is nothing called `{topic}`")).hint(hint.map_or_else(
+                || format!("kinds: {}; or `sql`", names.collect::<Vec<_>>().join(", ")),
+                |near| format!("did you mean `{near}`?"),
+            ))
+        })?,
+    };
+    terminal::line(text.trim_end());
+    Ok(())
+}

@@ -1,0 +1,88 @@
+//! `workbench doctor`: what this machine and this folder can do, and what is in the way.
+
+use std::path::Path;
+
+use crate::error::CliError;
+use crate::exec::machine;
+use crate::home::Home;
+use crate::report::{figures, terminal};
+
+/// Arguments of `doctor`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {}
+
+pub(super) fn run(_: &Arguments, home: &Home) -> Result<(), CliError> {
+    let mut troubles = 0;
+    let mut check = |name: &str, result: Result<String, String>| {
+        let (mark, text) = match result {
+            Ok(text) => ("ok", text),
+            Err(text) => {
+                troubles += 1;
+                ("!!", text)
+            }
+        };
+        terminal::line(&format!("{mark}  {name:<12} {text}"));
+    };
+    check("program", Ok(format!("workbench {}", env!("CARGO_PKG_VERSION"))));
+    check("processor", Ok(processor()));
+    let memory = machine::total_memory_mib();
+    let enough = memory >= 4096;
+    let text = figures::size(memory << 20);
+    check("memory", if enough { Ok(text) } else { Err(format!("{text}; the default recipe wants 4 GiB")) });
+    check("huge pages", huge_pages());
+    check("gpu", Ok(gpu()));
+    check("home", writable(home.path()));
+    check("store", home.open_store().map(|_| home.store().display().to_string()).map_err(|error| error.to_string()));
+    check("crates", crates(home));
+    check("database", lineage::Lineage::open_in_memory().map(|_| "DuckDB opens".to_owned()).map_err(|error| error.to_string()));
+    if troubles > 0 {
+        return Err(CliError::system(format!("{troubles} of these need attention")));
+    }
+    Ok(())
+}
+
+fn processor() -> String {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    #[cfg(target_arch = "x86_64")]
+    let features = [
+        ("AVX2", std::arch::is_x86_feature_detected!("avx2")),
+        ("AVX-512", std::arch::is_x86_feature_detected!("avx512f")),
+        ("AVX512-BF16", std::arch::is_x86_feature_detected!("avx512bf16")),
+    ];
+    #[cfg(not(target_arch = "x86_64"))]
+    let features: [(&str, bool); 0] = [];
+    let names: Vec<_> = features.iter().filter(|(_, there)| *there).map(|(name, _)| *name).collect();
+    format!("{threads} threads, {} {}", std::env::consts::ARCH, names.join(" "))
+}
+
+fn huge_pages() -> Result<String, String> {
+    let text = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").unwrap_or_default();
+    let mode = text.split(['[', ']']).nth(1).unwrap_or("unknown").to_owned();
+    if mode == "never" {
+        Err("transparent huge pages are off; training is about a fifth slower (set them to `madvise`)".into())
+    } else {
+        Ok(mode)
+    }
+}
+
+fn gpu() -> String {
+    match machine::gpus() {
+        Some(gpus) => format!("{}; steps compute on the CPU", gpus.iter().map(|gpu| gpu.0.as_str()).collect::<Vec<_>>().join(", ")),
+        None => "none".into(),
+    }
+}
+
+fn writable(path: &Path) -> Result<String, String> {
+    fs_err::create_dir_all(path).map_err(|error| error.to_string())?;
+    let probe = path.join(".probe");
+    fs_err::write(&probe, b"").and_then(|()| fs_err::remove_file(&probe)).map_err(|error| error.to_string())?;
+    Ok(path.display().to_string())
+}
+
+/// Whether the archives that the default recipe reads are where cargo keeps them.
+fn crates(_: &Home) -> Result<String, String> {
+    let pinned = crate::steps::cargo_crates::pinned();
+    let folders = crate::steps::cargo_crates::registry_folders();
+    data::source::crates::check(&pinned, &folders).map(|count| format!("{count} archives that recipes can read")).map_err(|error| error.to_string())
+}
+

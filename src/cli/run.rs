@@ -1,0 +1,132 @@
+//! `workbench run`: executes a recipe, with the dashboard on a terminal and one line per change elsewhere.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+
+use plan::{Record, Resources, RunStatus};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::load::{Loaded, RecipeArguments, load};
+use crate::error::{CliError, Fault};
+use crate::exec::journal::{Journal, Subscriber, now_ms};
+use crate::exec::{self, RunConfig, machine};
+use crate::home::Home;
+use crate::report::terminal;
+use crate::report::text::Printer;
+
+/// Arguments of `run`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    recipe: RecipeArguments,
+    /// Device that tensors compute on. It is provenance: it does not enter any key.
+    #[arg(long, default_value = "cpu", value_parser = ["cpu"])]
+    device: String,
+    /// Threads that steps may use together; all by default.
+    #[arg(long, short = 'j', value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    threads: Option<u32>,
+    /// Memory that steps may use together, in MiB; all by default.
+    #[arg(long, value_name = "MIB")]
+    memory: Option<u64>,
+    /// Print one line per change, also on a terminal.
+    #[arg(long, conflicts_with = "json")]
+    plain: bool,
+    /// Print one JSON object per event.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<ExitCode, CliError> {
+    let store = home.open_store()?;
+    let loaded = load(&arguments.recipe, &store)?;
+    for note in &loaded.evaluation.notes {
+        terminal::note(note);
+    }
+    let stem = arguments.recipe.recipe.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned());
+    let run = home.new_run(&stem)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // The first asks to stop, a second ends the program at once; progress on disk is whole at any moment.
+        signal_hook::flag::register_conditional_shutdown(signal, 130, stop.clone())?;
+        signal_hook::flag::register(signal, stop.clone())?;
+    }
+    let config = config(arguments, &loaded, store, run.clone(), stop.clone())?;
+    let path = home.journal(&run);
+    let status = if arguments.json {
+        let printer: Subscriber = Box::new(|record| {
+            if let Ok(text) = serde_json::to_string(record) {
+                terminal::line(&text);
+            }
+        });
+        exec::execute(&loaded.plan, config, Journal::create(&path, vec![printer])?).status
+    } else if arguments.plain || !terminal::is_interactive() {
+        let mut printer = Printer::new();
+        let subscriber: Subscriber = Box::new(move |record| printer.lines(record).iter().for_each(|line| terminal::line(line)));
+        exec::execute(&loaded.plan, config, Journal::create(&path, vec![subscriber])?).status
+    } else {
+        with_dashboard(&loaded, config, &path, &stop)?
+    };
+    if !arguments.json {
+        finish(&loaded, home, &run)?;
+    }
+    match status {
+        RunStatus::Succeeded => Ok(ExitCode::SUCCESS),
+        RunStatus::Failed => Err(CliError { fault: Fault::Step, message: "some steps failed".into(), hint: Some(format!("`workbench logs {run} --failed` shows what they wrote; what succeeded is kept")) }),
+        RunStatus::Interrupted => {
+            let hint = Some("run it again to go on from there".into());
+            Err(CliError { fault: Fault::Interrupted, message: "interrupted; nothing is lost".into(), hint })
+        }
+    }
+}
+
+fn config(arguments: &Arguments, loaded: &Loaded, store: cache::Store, run: String, stop: Arc<AtomicBool>) -> Result<RunConfig, CliError> {
+    let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
+    let settings = loaded.evaluation.params.iter().map(|param| (param.name.clone(), param.value.clone())).collect();
+    Ok(RunConfig {
+        run,
+        recipe: loaded.recipe.clone(),
+        identity: loaded.identity.clone(),
+        recipe_digest: loaded.evaluation.recipe_digest,
+        settings,
+        base: loaded.base.clone(),
+        store,
+        registry: super::registry(),
+        program: std::env::current_exe()?,
+        device: arguments.device.clone(),
+        capacity: Resources {
+            cpus: arguments.threads.unwrap_or(threads),
+            memory_mib: arguments.memory.unwrap_or_else(machine::total_memory_mib),
+        },
+        stop,
+    })
+}
+
+fn with_dashboard(loaded: &Loaded, config: RunConfig, journal: &std::path::Path, stop: &Arc<AtomicBool>) -> Result<RunStatus, CliError> {
+    let (sender, receiver) = mpsc::channel::<Record>();
+    // A dashboard that is gone hears nothing more; the run goes on.
+    let subscriber: Subscriber = Box::new(move |record| drop(sender.send(record.clone())));
+    let journal = Journal::create(journal, vec![subscriber])?;
+    std::thread::scope(|scope| {
+        let runner = scope.spawn(move || exec::execute(&loaded.plan, config, journal));
+        let interrupt = || stop.store(true, Ordering::Relaxed);
+        let shown = super::watch::dashboard(receiver, tui::Mode::Owner, &interrupt, &now_ms);
+        let outcome = runner.join().map_err(|_| CliError::system("the dispatcher panicked; this is a mistake of the program"))?;
+        shown?;
+        Ok(outcome.status)
+    })
+}
+
+/// After the run: where its outputs are.
+fn finish(loaded: &Loaded, home: &Home, run: &str) -> Result<(), CliError> {
+    let state = super::show::read_state(home, run)?;
+    let store = home.open_store()?;
+    for output in loaded.plan.outputs() {
+        if let Some(digest) = state.digests.get(&output.step) {
+            let name = &output.name;
+            terminal::line(&format!("output {name}: {}", store.artifact(digest).display()));
+        }
+    }
+    Ok(())
+}

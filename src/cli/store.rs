@@ -1,0 +1,69 @@
+//! `workbench cache`: how large the store is, whether it is whole, what can go.
+
+use std::collections::BTreeSet;
+
+use crate::error::CliError;
+use crate::home::Home;
+use crate::report::{figures, terminal};
+
+/// Arguments of `cache`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Tell what the store holds.
+    Usage,
+    /// Read every artifact again and compare it with its digest.
+    Verify {
+        /// Set damaged artifacts aside, so that the next run makes them again.
+        #[arg(long)]
+        repair: bool,
+    },
+    /// Remove artifacts that none of the last runs used.
+    Gc {
+        /// How many of the latest runs keep their artifacts.
+        #[arg(long, default_value_t = 5)]
+        keep: usize,
+        /// Only tell.
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<(), CliError> {
+    let store = home.open_store()?;
+    match &arguments.command {
+        Command::Usage => {
+            let usage = store.usage()?;
+            terminal::line(&usage.to_string());
+        }
+        Command::Verify { repair } => {
+            let report = store.verify(*repair)?;
+            report.damage.iter().for_each(|damage| terminal::line(&damage.to_string()));
+            terminal::line(&format!("{} artifacts, {} damaged", report.artifacts, report.damage.len()));
+            if !report.damage.is_empty() && !repair {
+                return Err(CliError::system("the store is damaged").hint("`workbench cache verify --repair` sets damaged artifacts aside"));
+            }
+        }
+        Command::Gc { keep, dry_run } => {
+            let mut roots = BTreeSet::new();
+            for run in home.runs()?.into_iter().rev().take(*keep) {
+                let state = super::show::read_state(home, &run)?;
+                roots.extend(state.keys.values().copied());
+            }
+            let plan = cache::GcPlan::compute(&store, &roots)?;
+            let size = figures::size(plan.bytes);
+            if *dry_run {
+                terminal::line(&format!("{} artifacts, {size} would go", plan.keys.len()));
+            } else {
+                plan.apply(&store)?;
+                terminal::line(&format!("{} artifacts, {size} removed", plan.keys.len()));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,11 @@
+//! Running a plan: the dispatcher owns the schedule and tells what happens, workers run one step each, in a thread or in a child
+//! process. It does not know recipes, terminals or the database.
+
+pub mod child;
+pub mod dispatcher;
+pub mod journal;
+pub mod keying;
+pub mod machine;
+pub mod worker;
+
+pub use dispatcher::{Outcome, RunConfig, execute};

@@ -1,0 +1,419 @@
+//! The one rule by which a call of a kind becomes a declaration. It does not know what kinds do.
+//!
+//! Arguments are taken from left to right, the receiver of a method call first:
+//! 1. An artifact goes to the first port that accepts its type and has room; a list of artifacts goes to one port.
+//! 2. A string, or a list of strings, goes to the first free port that takes files, as patterns of file names.
+//! 3. A map at the end is the parameter map, if it has the name of a parameter or port as a key, or if no free positional parameter
+//!    could take a map.
+//! 4. Everything else fills the kind's positional parameters in order.
+//!
+//! A parameter map can also connect a port by its name, for ports that types cannot tell apart.
+
+use rhai::{Array, Dynamic, FnPtr, ImmutableString, Map, Position};
+
+use plan::{Input, Source, Value};
+
+use super::closure::Refusal;
+use super::handle::{Handle, described};
+use super::library::Library;
+use super::locate::{Given, argument, parameter};
+use super::mistake::Mistake;
+use super::outside::Outside;
+use super::session::{Declaration, Session};
+use super::text::{Text, site};
+use super::value::{NotPlain, to_value};
+use crate::steps::params::closest;
+use crate::steps::{About, Arity, ArtifactType, Field, Kind, ParamError, Port};
+
+/// What a call needs to know of a kind.
+pub(super) struct Signature {
+    pub(super) about: About,
+    pub(super) fields: Vec<Field>,
+}
+
+impl Signature {
+    /// Of a kind.
+    pub(super) fn of(kind: &Kind) -> Self {
+        Self { about: kind.about.clone(), fields: kind.fields.clone() }
+    }
+}
+
+/// All kinds' parts, for suggestions.
+pub(super) type Parts = std::collections::BTreeMap<String, Vec<(&'static str, ArtifactType)>>;
+
+/// What the functions of the engine share.
+pub(super) struct Border {
+    pub(super) session: Session,
+    pub(super) library: std::sync::Arc<Library>,
+    pub(super) outside: Outside,
+    pub(super) parts: Parts,
+    /// Names of all kinds.
+    pub(super) kinds: Vec<String>,
+}
+
+/// The place of a call.
+#[derive(Clone)]
+pub(super) struct Place {
+    pub(super) label: String,
+    pub(super) position: Position,
+}
+
+enum Connection {
+    Step(Handle),
+    Files(Vec<plan::SourceFile>),
+}
+
+/// One call while it is being read.
+struct Call<'a> {
+    border: &'a Border,
+    signature: &'a Signature,
+    place: &'a Place,
+    text: Option<std::sync::Arc<Text>>,
+    connections: Vec<Vec<Connection>>,
+    params: std::collections::BTreeMap<String, Value>,
+    given: std::collections::BTreeMap<String, Given>,
+    mistakes: Vec<Mistake>,
+    // An input of unknown type: whether a port is free cannot be told.
+    unsure: bool,
+}
+
+/// Reads a call and declares its step. What is wrong is noted, and a placeholder of the right type returned.
+pub(super) fn declare(border: &Border, signature: &Signature, place: &Place, arguments: &[Dynamic]) -> Handle {
+    let about = &signature.about;
+    let text = border.library.text(&place.label);
+    let connections = about.ports.iter().map(|_| Vec::new()).collect();
+    let mut call = Call {
+        border,
+        signature,
+        place,
+        text,
+        connections,
+        params: Default::default(),
+        given: Default::default(),
+        mistakes: Vec::new(),
+        unsure: false,
+    };
+    call.read(arguments);
+    call.check_ports();
+    let params = call.check_params();
+    let ready = call.connections.iter().flatten().all(|connection| !matches!(connection, Connection::Step(Handle { step: None, .. })));
+    let Call { connections, mistakes, .. } = call;
+    let mut state = border.session.lock();
+    let step = match params {
+        Some(params) if mistakes.is_empty() && ready => {
+            let mut inputs = Vec::new();
+            for (port, connections) in about.ports.iter().zip(connections) {
+                for connection in connections {
+                    let (source, part) = match connection {
+                        Connection::Step(Handle { step: Some(step), part, .. }) => (Source::Step(step), part.map(str::to_owned)),
+                        Connection::Step(_) => continue,
+                        Connection::Files(files) => (Source::Files(files), None),
+                    };
+                    inputs.push(Input { port: port.name.to_owned(), source, part });
+                }
+            }
+            Some(state.declare(Declaration {
+                kind: about.name.to_owned(),
+                version: about.version,
+                params,
+                inputs,
+                site: site(&place.label, place.position),
+                resources: about.resources,
+                place: about.place,
+            }))
+        }
+        _ => {
+            state.pretended = true;
+            None
+        }
+    };
+    state.mistakes.extend(mistakes);
+    Handle { step, kind: about.name.to_owned(), artifact: Some(about.output), part: None }
+}
+
+impl Call<'_> {
+    fn wrong(&mut self, position: Option<Position>, message: String) -> &mut Mistake {
+        let position = position.filter(|position| !position.is_none()).unwrap_or(self.place.position);
+        self.mistakes.push(Mistake::new(site(&self.place.label, position), message));
+        self.mistakes.last_mut().expect("just pushed")
+    }
+
+    fn at_argument(&self, after: usize) -> Option<Position> {
+        argument(self.text.as_deref()?, self.signature.about.name, self.place.position, after)
+    }
+
+    fn read(&mut self, arguments: &[Dynamic]) {
+        let named = self.parameter_map(arguments);
+        let others = if named.is_some() { &arguments[..arguments.len() - 1] } else { arguments };
+        let mut positional = self.signature.about.positional.iter();
+        for (index, value) in others.iter().enumerate() {
+            let after = arguments.len() - 1 - index;
+            if let Some((handles, listed)) = handles(value) {
+                self.connect(&handles, listed, after);
+            } else if let Some((port, patterns)) = self.patterns(value, positional.len()) {
+                self.open(port, &patterns, self.at_argument(after));
+            } else if let Some(name) = positional.next() {
+                self.set(name, value, Given::Positional { after });
+            } else {
+                self.surplus(value, after);
+            }
+        }
+        for (name, value) in named.unwrap_or_default() {
+            self.name(&name, &value);
+        }
+    }
+
+    /// The parameter map at the end of the arguments, if there is one.
+    fn parameter_map(&self, arguments: &[Dynamic]) -> Option<Map> {
+        let (last, others) = arguments.split_last()?;
+        let map = last.read_lock::<Map>()?.clone();
+        let Signature { about, fields } = self.signature;
+        let known = |name: &str| fields.iter().any(|field| field.name == name) || about.ports.iter().any(|port| port.name == name);
+        if map.keys().any(|name| known(name)) || map.is_empty() {
+            return Some(map);
+        }
+        let files = about.ports.iter().filter(|port| port.accepts.contains(&ArtifactType::Files)).count();
+        let texts = others.iter().filter(|value| strings(value).is_some()).count().min(files);
+        let used = others.iter().filter(|value| handles(value).is_none()).count() - texts;
+        let takes_map = |field: &Field| !field.fields.is_empty() || ["map", "anything"].iter().any(|word| field.type_name.contains(word));
+        let free = about.positional.get(used).and_then(|name| fields.iter().find(|field| field.name == *name));
+        if free.is_some_and(takes_map) { None } else { Some(map) }
+    }
+
+    fn has_room(&self, port: usize, count: usize) -> bool {
+        match self.signature.about.ports[port].arity {
+            Arity::One | Arity::Optional => count == 1 && self.connections[port].is_empty(),
+            Arity::Many | Arity::Any => true,
+        }
+    }
+
+    fn connect(&mut self, handles: &[Handle], listed: bool, after: usize) {
+        let ports = self.signature.about.ports;
+        let fits = |port: &Port, handle: &Handle| handle.artifact.is_none_or(|artifact| port.accepts.contains(&artifact));
+        let accepting: Vec<usize> = (0..ports.len()).filter(|&port| handles.iter().all(|handle| fits(&ports[port], handle))).collect();
+        if handles.iter().any(|handle| handle.artifact.is_none()) {
+            self.unsure = true;
+        }
+        if let Some(&port) = accepting.iter().find(|&&port| self.has_room(port, handles.len())) {
+            self.connections[port].extend(handles.iter().cloned().map(Connection::Step));
+            return;
+        }
+        let name = self.signature.about.name;
+        let position = self.at_argument(after);
+        if handles.iter().any(|handle| handle.artifact.is_none()) {
+            return;
+        }
+        if listed && handles.len() > 1 && !accepting.is_empty() {
+            let port = &ports[accepting[0]];
+            let message = format!("`{name}` takes one `{}`, and a list of {} was given", port.name, handles.len());
+            let suggestion = format!("call it for each: `list.map(|one| one.{name}(...))`");
+            self.wrong(position, message).suggestion = Some(suggestion);
+            return;
+        }
+        if let Some(&port) = accepting.first() {
+            let message = format!("`{name}` takes one `{}`, and a second was given", ports[port].name);
+            self.wrong(position, message);
+            return;
+        }
+        let wrong = handles.iter().find(|handle| !ports.iter().any(|port| fits(port, handle))).unwrap_or(&handles[0]);
+        let parts = self.suggested_parts(wrong, ports);
+        let wants = if ports.is_empty() { "no artifacts".to_owned() } else { ports.iter().map(wanted).collect::<Vec<_>>().join(", ") };
+        let message = format!("`{name}` takes {wants}, not {}", wrong.described());
+        self.wrong(position, message).suggestion = parts;
+    }
+
+    /// `.train` or `.valid`, when a part would fit where the whole does not.
+    fn suggested_parts(&self, handle: &Handle, ports: &[Port]) -> Option<String> {
+        if handle.part.is_some() {
+            return None;
+        }
+        let parts = self.border.parts.get(&handle.kind)?;
+        let fitting = parts.iter().filter(|(_, artifact)| ports.iter().any(|port| port.accepts.contains(artifact)));
+        let names: Vec<_> = fitting.map(|(name, _)| format!("`.{name}`")).collect();
+        (!names.is_empty()).then(|| format!("take a part of it: {}", names.join(" or ")))
+    }
+
+    /// The port for files that is free, if the value is a pattern or a list of patterns. More patterns go to a port that takes many
+    /// once no positional parameter could take them.
+    fn patterns(&self, value: &Dynamic, positional: usize) -> Option<(usize, Vec<String>)> {
+        let patterns = strings(value)?;
+        let ports = self.signature.about.ports;
+        let mut files = (0..ports.len()).filter(|&port| ports[port].accepts.contains(&ArtifactType::Files));
+        let many = |port: usize| positional == 0 && matches!(ports[port].arity, Arity::Many | Arity::Any);
+        files.find(|&port| self.connections[port].is_empty() || many(port)).map(|port| (port, patterns))
+    }
+
+    fn open(&mut self, port: usize, patterns: &[String], position: Option<Position>) {
+        let mut files = Vec::new();
+        for pattern in patterns {
+            match self.border.outside.glob(pattern) {
+                Ok(found) if found.is_empty() => {
+                    let message = format!("no file is called `{pattern}`; names are relative to the recipe's folder");
+                    self.wrong(position, message);
+                }
+                Ok(found) => files.extend(found),
+                Err(error) => drop(self.wrong(position, error.to_string())),
+            }
+        }
+        self.connections[port].push(Connection::Files(files));
+    }
+
+    fn surplus(&mut self, value: &Dynamic, after: usize) {
+        let about = &self.signature.about;
+        if value.read_lock::<Array>().is_some_and(|items| items.is_empty()) {
+            // An empty list of artifacts; a port that needs one reports it.
+            return;
+        }
+        let takes = match about.positional {
+            [] => "takes its parameters by name, in a map `#{...}`".to_owned(),
+            names => format!("takes {} without a name", names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
+        };
+        let position = self.at_argument(after);
+        if let Some(Refused { artifact: true, .. }) = to_value(value, &|_| Ok(String::new())).err().map(refused) {
+            self.wrong(position, format!("a list given to `{}` mixes artifacts and other values", about.name));
+            return;
+        }
+        let message = format!("`{}` {takes}; there is one value too many", about.name);
+        self.wrong(position, message);
+    }
+
+    /// A named entry of the parameter map: a parameter, or a port.
+    fn name(&mut self, name: &str, value: &Dynamic) {
+        let about = &self.signature.about;
+        let is_field = self.signature.fields.iter().any(|field| field.name == name);
+        let position = self.text.as_deref().and_then(|text| parameter(text, about.name, self.place.position, &Given::Named, name));
+        let Some(port) = about.ports.iter().position(|port| port.name == name).filter(|_| !is_field || handles(value).is_some()) else {
+            return self.set(name, value, Given::Named);
+        };
+        if let Some((handles, _)) = handles(value) {
+            let accepts = about.ports[port].accepts;
+            if let Some(wrong) = handles.iter().find(|handle| handle.artifact.is_some_and(|artifact| !accepts.contains(&artifact))) {
+                let parts = self.suggested_parts(wrong, std::slice::from_ref(&about.ports[port]));
+                let message = format!("port {} of `{}` does not take {}", wanted(&about.ports[port]), about.name, wrong.described());
+                self.wrong(position, message).suggestion = parts;
+            } else if self.has_room(port, handles.len()) {
+                self.connections[port].extend(handles.into_iter().map(Connection::Step));
+            } else {
+                let message = format!("`{}` takes one `{name}`, and more were given", about.name);
+                self.wrong(position, message);
+            }
+        } else if let (Some(patterns), true) = (strings(value), about.ports[port].accepts.contains(&ArtifactType::Files)) {
+            self.open(port, &patterns, position);
+        } else {
+            let message = format!("port {} of `{}` takes an artifact, not {}", wanted(&about.ports[port]), about.name, value.type_name());
+            self.wrong(position, message);
+        }
+    }
+
+    fn set(&mut self, name: &str, value: &Dynamic, given: Given) {
+        let kind = self.signature.about.name;
+        let position = |call: &Self, given: &Given| parameter(call.text.as_deref()?, kind, call.place.position, given, name);
+        if self.params.contains_key(name) {
+            let position = position(self, &given);
+            self.wrong(position, format!("parameter `{name}` of `{kind}` is given twice"));
+            return;
+        }
+        let home = self.text.clone();
+        let library = self.border.library.clone();
+        let canonical = |pointer: &FnPtr| super::closure::canonical(pointer, home.as_deref(), &library, &self.border.kinds);
+        match to_value(value, &canonical) {
+            Ok(value) => {
+                self.params.insert(name.to_owned(), value);
+            }
+            Err(NotPlain::Closure(Refusal { label, position: at, message })) => {
+                let here = position(self, &given).unwrap_or(self.place.position);
+                let message = format!("this closure cannot be a parameter of `{kind}`: {message}");
+                let (label, at) = if at.is_none() { (self.place.label.clone(), here) } else { (label, at) };
+                self.mistakes.push(Mistake::new(site(&label, at), message));
+            }
+            Err(other) => {
+                let position = position(self, &given);
+                let Refused { what, artifact } = refused(other);
+                let message = format!("parameter `{name}` of `{kind}` cannot hold {what}");
+                let ports = self.signature.about.ports.iter().map(|port| format!("`{}`", port.name)).collect::<Vec<_>>().join(", ");
+                let mistake = self.wrong(position, message);
+                if artifact && !ports.is_empty() {
+                    mistake.suggestion = Some(format!("artifacts go to its inputs: {ports}"));
+                }
+            }
+        }
+        self.given.insert(name.to_owned(), given);
+    }
+
+    fn check_ports(&mut self) {
+        if self.unsure || !self.mistakes.is_empty() {
+            return;
+        }
+        for (port, connections) in self.signature.about.ports.iter().zip(&self.connections) {
+            if connections.is_empty() && matches!(port.arity, Arity::One | Arity::Many) {
+                let message = format!("`{}` needs {}: {}", self.signature.about.name, wanted(port), port.doc.trim());
+                let place = site(&self.place.label, self.place.position);
+                self.mistakes.push(Mistake::new(place, message.trim_end_matches([' ', ':', '.']).to_owned()));
+            }
+        }
+    }
+
+    /// The parameters with defaults filled in.
+    fn check_params(&mut self) -> Option<Value> {
+        let kind = self.signature.about.name;
+        let errors = match self.border.outside.check(kind, Value::Map(self.params.clone())) {
+            Ok(params) => return Some(params),
+            Err(errors) => errors,
+        };
+        for ParamError { path, message, suggestion } in errors {
+            let first = super::text::segments(&path).first().copied().unwrap_or_default().to_owned();
+            let unread = self.given.contains_key(&first) && !self.params.contains_key(&first);
+            if unread {
+                // It was given, but could not be read; that is already reported.
+                continue;
+            }
+            let position = self.given.get(&first).zip(self.text.as_deref()).and_then(|(given, text)| {
+                parameter(text, kind, self.place.position, given, &path)
+            });
+            let port = self.signature.about.ports.iter().map(|port| port.name);
+            let meant = suggestion.or_else(|| if self.params.contains_key(&path) { closest(&path, port) } else { None });
+            let message = if path.is_empty() { format!("`{kind}`: {message}") } else { format!("parameter `{path}` of `{kind}`: {message}") };
+            self.wrong(position, message).suggestion = meant.map(|name| format!("did you mean `{name}`?"));
+        }
+        None
+    }
+}
+
+struct Refused {
+    what: String,
+    artifact: bool,
+}
+
+fn refused(error: NotPlain) -> Refused {
+    match error {
+        NotPlain::Artifact(what) => Refused { what, artifact: true },
+        NotPlain::Type(what) => Refused { what, artifact: false },
+        NotPlain::Closure(refusal) => Refused { what: refusal.message, artifact: false },
+    }
+}
+
+/// `documents`, or for an artifact of another name than its port `a checkpoint (port `start`)`.
+fn wanted(port: &Port) -> String {
+    let types = port.accepts.iter().map(|artifact| described(*artifact)).collect::<Vec<_>>().join(" or ");
+    if port.accepts.iter().any(|artifact| artifact.name() == port.name) { types } else { format!("{types} (port `{}`)", port.name) }
+}
+
+/// The artifacts of a value: one, or a list of nothing but artifacts, and whether it was a list.
+fn handles(value: &Dynamic) -> Option<(Vec<Handle>, bool)> {
+    if let Some(handle) = value.read_lock::<Handle>() {
+        return Some((vec![handle.clone()], false));
+    }
+    let items = value.read_lock::<Array>()?;
+    let handles: Option<Vec<_>> = items.iter().map(|item| Some(item.read_lock::<Handle>()?.clone())).collect();
+    handles.filter(|handles| !handles.is_empty()).map(|handles| (handles, true))
+}
+
+/// The strings of a value: one, or a list of nothing but strings.
+fn strings(value: &Dynamic) -> Option<Vec<String>> {
+    if let Some(text) = value.read_lock::<ImmutableString>() {
+        return Some(vec![text.to_string()]);
+    }
+    let items = value.read_lock::<Array>()?;
+    let texts: Option<Vec<_>> = items.iter().map(|item| Some(item.read_lock::<ImmutableString>()?.to_string())).collect();
+    texts.filter(|texts| !texts.is_empty())
+}

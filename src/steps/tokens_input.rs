@@ -1,0 +1,63 @@
+//! Token files and checkpoints as steps hand them to the `lm` room. It does not know any kind.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use data::shard::TokenFiles;
+use fs_err as fs;
+use lm::loader::{Ingredient, TokenSource};
+
+use super::{InputArtifact, StepError, Work};
+
+/// Files that make a tokenizer: they go from token files to every checkpoint.
+const TOKENIZER_FILES: [&str; 3] = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"];
+
+struct Files(TokenFiles);
+
+impl TokenSource for Files {
+    fn file_lengths(&self) -> Vec<u64> {
+        self.0.files().iter().map(|file| file.end - file.start).collect()
+    }
+
+    fn read(&self, file: usize, start: u64, out: &mut [u32]) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let files = self.0.files();
+        let range = files.get(file).ok_or("there is no such file")?;
+        Ok(self.0.read(range.start + start, out)?)
+    }
+}
+
+/// The token artifacts of a port as the ingredients of a mix; equal shares of their sizes without ratios.
+pub(super) fn ingredients(work: &Work<'_>, ratios: &[f64]) -> Result<Vec<Ingredient>, StepError> {
+    let inputs = work.all("tokens");
+    if !ratios.is_empty() && ratios.len() != inputs.len() {
+        let text = format!("{} ratios are given for {} token artifacts; give one each", ratios.len(), inputs.len());
+        return Err(StepError::Failed(text));
+    }
+    let opened: Vec<TokenFiles> = inputs.iter().map(|input| TokenFiles::open(&input.path)).collect::<Result<_, _>>()?;
+    let sizes: Vec<f64> = opened.iter().map(|files| files.len() as f64).collect();
+    let shares = if ratios.is_empty() { &sizes } else { ratios };
+    let sum: f64 = shares.iter().sum();
+    let ingredient = |((index, files), share): ((usize, TokenFiles), &f64)| Ingredient {
+        label: format!("tokens {}", index + 1),
+        tokens: Arc::new(Files(files)),
+        ratio: share / sum,
+    };
+    Ok(opened.into_iter().enumerate().zip(shares).map(ingredient).collect())
+}
+
+/// Copies the tokenizer that lies beside tokens or a checkpoint.
+pub(super) fn carry_tokenizer(from: &Path, out: &Path) -> Result<(), StepError> {
+    for name in TOKENIZER_FILES {
+        let (source, target) = (from.join(name), out.join(name));
+        if source.exists() && !target.exists() {
+            // Bytes only: the store's files are read-only.
+            fs::write(&target, fs::read(&source)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// The tokenizer and chat template of a checkpoint.
+pub(super) fn chat(checkpoint: &InputArtifact, eos: u32) -> Result<lm::chat::Chat, StepError> {
+    lm::chat::Chat::open(&checkpoint.path, eos).map_err(StepError::failed)
+}
