@@ -78,8 +78,8 @@ impl From<cache::StoreError> for CliError {
     }
 }
 
-impl From<lineage::LineageError> for CliError {
-    fn from(error: lineage::LineageError) -> Self {
+impl From<lineage::Error> for CliError {
+    fn from(error: lineage::Error) -> Self {
         Self::system(error)
     }
 }

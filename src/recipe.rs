@@ -8,6 +8,7 @@
 //! ```
 
 mod call;
+mod capture;
 pub mod closure;
 pub mod docs;
 mod engine;
@@ -46,7 +47,7 @@ pub use docs::{docs, docs_for};
 pub use library::Origin;
 pub use mistake::{Mistake, RecipeError};
 pub use params::ParamUse;
-pub use world::{DiskWorld, MemoryWorld, World, WorldError};
+pub use world::{DiskWorld, HashFile, MemoryWorld, World, WorldError};
 
 /// Stack of the evaluating thread; deep recipes must meet the language's limits before this one.
 const STACK_BYTES: usize = 256 << 20;
@@ -116,9 +117,10 @@ fn evaluate_here(
     let known = sandbox::function_names(&engine);
     let names = names::Names::check(&library, known, part_names);
     let (variables, functions) = (names.variables.clone(), names.functions.clone());
+    let unknown_names = !names.mistakes.is_empty();
     border.session.lock().mistakes.extend(names.mistakes);
-    let unknown_names = !variables.is_empty() || !functions.is_empty();
-    engine::pretend(&mut engine, &border, variables, functions);
+    let constants = capture::constant_captures(library.texts().iter().map(|text| &**text), &border.kinds);
+    engine::pretend(&mut engine, &border, constants, variables, functions);
     engine::watch_variables(&mut engine, &border);
 
     let mut scope = Scope::new();

@@ -13,7 +13,8 @@ let tokens = parts.train.tokenize(tok);
 output("tokens", tokens);
 "#;
 
-fn bench() -> Bench {
+/// A folder with a data recipe and its texts.
+pub(crate) fn bench() -> Bench {
     let bench = Bench::new();
     for index in 0..20 {
         let text = format!("Document number {index} says that the quick brown fox jumps over {index} lazy dogs. ").repeat(index % 3 + 1);

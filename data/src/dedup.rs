@@ -87,7 +87,13 @@ fn by_document(documents: Vec<Document>, seen: &mut ContentSet) -> Vec<Document>
     documents.into_iter().zip(hashes).filter(|(_, hash)| seen.insert(*hash)).map(|(document, _)| document).collect()
 }
 
-fn by_paragraph(documents: Vec<Document>, separator: &str, min_bytes: usize, seen: &mut ContentSet, removed: &mut u64) -> Vec<Document> {
+fn by_paragraph(
+    documents: Vec<Document>,
+    separator: &str,
+    min_bytes: usize,
+    seen: &mut ContentSet,
+    removed: &mut u64,
+) -> Vec<Document> {
     // A paragraph that is too short to be compared has no hash.
     let hashes: Vec<Vec<Option<u128>>> = documents
         .par_iter()
@@ -96,8 +102,10 @@ fn by_paragraph(documents: Vec<Document>, separator: &str, min_bytes: usize, see
             document.text.split(separator).map(hash).collect()
         })
         .collect();
-    let repeated: Vec<Vec<bool>> =
-        hashes.into_iter().map(|hashes| hashes.into_iter().map(|hash| hash.is_some_and(|hash| !seen.insert(hash))).collect()).collect();
+    let repeated: Vec<Vec<bool>> = hashes
+        .into_iter()
+        .map(|hashes| hashes.into_iter().map(|hash| hash.is_some_and(|hash| !seen.insert(hash))).collect())
+        .collect();
     *removed += repeated.iter().flatten().filter(|&&repeated| repeated).count() as u64;
     documents
         .into_par_iter()

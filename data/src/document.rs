@@ -4,6 +4,7 @@
 //! A *documents artifact* is a directory of `part-NNNNN.jsonl.zst` files, one JSON object a line. Attributes that taggers found
 //! are kept inline under `attributes`, as Dolma's span lists, so that a document and what is known about it never part.
 
+mod attributes;
 mod read;
 mod write;
 
@@ -11,8 +12,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
+pub use attributes::{export_attributes, join_attributes};
 pub use read::{Batch, DocumentReader, document_files, read_documents};
 pub(crate) use read::{LineReader, relative_name};
+pub(crate) use write::compress;
 pub use write::{DocumentWriter, MAX_PART_BYTES};
 
 /// Attributes by key `<experiment>__<tagger>__<type>`, each a list of spans in the order they were found.

@@ -6,6 +6,7 @@
 //! 2. [`tagger`] measures every document; [`filter`], [`mask`] and closures of the caller decide by what was measured.
 //! 3. [`dedup`] removes what was there before; [`mix`] gives groups their shares; [`split`] sets documents aside.
 //! 4. [`tokenizer`] is trained on the documents; [`shard`] stores their tokens for training and evaluation.
+//! 5. [`problem`] makes problems from a seed, for finetuning and reinforcement learning.
 //!
 //! Every operation reads directories and writes a new one. Its outcome depends on its input, parameters and seed only: not on the
 //! number of threads, the clock, or where the directories are. What takes long reports to an [`Observer`], which may stop it. This
@@ -14,14 +15,22 @@
 
 pub mod document;
 pub mod source;
+
 pub mod tagger;
+
 pub mod filter;
 pub mod mask;
+
 pub mod dedup;
 pub mod mix;
 pub mod split;
+
 pub mod tokenizer;
+
 pub mod shard;
+
+pub mod problem;
+
 mod error;
 mod hash;
 mod observe;

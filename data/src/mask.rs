@@ -39,7 +39,12 @@ pub fn pii_replacements(tagger: &dyn Tagger) -> Vec<Replacement> {
 }
 
 /// Masks every document of `input` into `output`. A document whose text changed loses its attributes; tag again to have new ones.
-pub fn mask(input: &Path, output: &Path, replacements: &[Replacement], observer: &dyn Observer) -> Result<FilterReport, DataError> {
+pub fn mask(
+    input: &Path,
+    output: &Path,
+    replacements: &[Replacement],
+    observer: &dyn Observer,
+) -> Result<FilterReport, DataError> {
     let mut report = FilterReport::default();
     let mut writer = DocumentWriter::create(output)?;
     for_each_batch(input, observer, |mut batch| {
@@ -78,7 +83,10 @@ pub fn mask_document(document: &Document, replacements: &[Replacement]) -> Resul
     if let Some((span, _)) = spans.iter().find(|(span, _)| span.end > length) {
         return Err(DataError::Document {
             id: document.id.clone(),
-            message: format!("a span ends at {}, but the text has {length} characters; were the attributes made for it?", span.end),
+            message: format!(
+                "a span ends at {}, but the text has {length} characters; were the attributes made for it?",
+                span.end
+            ),
         });
     }
     let mut text = String::with_capacity(document.text.len());

@@ -106,7 +106,12 @@ impl TokensMeta {
 
 /// Tokenises the documents of `inputs` into `output`, in parallel and in order. Documents of nothing but space are left out; other
 /// texts are encoded as they are, from the first byte to the last.
-pub fn tokenize(inputs: &[&Path], tokenizer: &Tokenizer, output: &Path, observer: &dyn Observer) -> Result<TokensMeta, DataError> {
+pub fn tokenize(
+    inputs: &[&Path],
+    tokenizer: &Tokenizer,
+    output: &Path,
+    observer: &dyn Observer,
+) -> Result<TokensMeta, DataError> {
     let mut writer = TokenWriter::create(output, tokenizer.vocab_size(), tokenizer.eos(), tokenizer.digest()?)?;
     for input in inputs {
         for_each_batch(input, observer, |batch| {

@@ -19,7 +19,8 @@ pub fn expand(patterns: &[impl AsRef<str>]) -> Result<Vec<PathBuf>, DataError> {
     let mut files = Vec::new();
     for pattern in patterns {
         let pattern = pattern.as_ref();
-        let matches = glob::glob(pattern).map_err(|error| DataError::Params(format!("`{pattern}` is no file pattern: {error}")))?;
+        let matches =
+            glob::glob(pattern).map_err(|error| DataError::Params(format!("`{pattern}` is no file pattern: {error}")))?;
         let before = files.len();
         for path in matches {
             let path = path.map_err(|error| DataError::Io(error.into()))?;

@@ -19,8 +19,8 @@ use crate::transform::for_each_batch;
 use rayon::prelude::*;
 use std::path::Path;
 
-pub use summary::summary;
 pub(crate) use python::{class, in_ranges};
+pub use summary::summary;
 pub use text::Text;
 
 /// What a tagger emits under one type, and thus how a summary turns it into a number.

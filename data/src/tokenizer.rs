@@ -11,6 +11,7 @@ mod words;
 
 use crate::error::DataError;
 use rayon::prelude::*;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use tokenizers::models::ModelWrapper;
 use words::WordEncoder;
@@ -28,6 +29,9 @@ pub const PAD: &str = "<|pad|>";
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     plain: Plain,
+    /// Ids of tokens that stand for their own name.
+    added: BTreeSet<u32>,
+    vocab_size: usize,
     eos: u32,
     pad: u32,
 }
@@ -43,7 +47,11 @@ enum Plain {
 
 impl std::fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tokenizer").field("vocab_size", &self.vocab_size()).field("eos", &self.eos).field("pad", &self.pad).finish()
+        f.debug_struct("Tokenizer")
+            .field("vocab_size", &self.vocab_size())
+            .field("eos", &self.eos)
+            .field("pad", &self.pad)
+            .finish()
     }
 }
 
@@ -59,7 +67,9 @@ impl Tokenizer {
         let inner = tokenizers::Tokenizer::from_bytes(fs_err::read(&file)?).map_err(|error| DataError::format(&file, error))?;
         let config_path = file.with_file_name("tokenizer_config.json");
         let config: serde_json::Value = match config_path.is_file() {
-            true => serde_json::from_slice(&fs_err::read(&config_path)?).map_err(|error| DataError::format(&config_path, error))?,
+            true => {
+                serde_json::from_slice(&fs_err::read(&config_path)?).map_err(|error| DataError::format(&config_path, error))?
+            }
             false => serde_json::Value::Null,
         };
         let named = |field: &str| {
@@ -86,7 +96,10 @@ impl Tokenizer {
                 Plain::Library(Box::new(text_only))
             }
         };
-        Tokenizer { inner, plain, eos, pad }
+        let added: BTreeSet<u32> = inner.get_added_tokens_decoder().into_keys().collect();
+        // The library counts tokens, and ids may have gaps.
+        let vocab_size = inner.get_vocab(true).into_values().max().map_or(0, |max| max as usize + 1);
+        Tokenizer { inner, plain, added, vocab_size, eos, pad }
     }
 
     /// Writes `tokenizer.json`, `tokenizer_config.json` and `special_tokens_map.json` to a directory, as `transformers` reads them.
@@ -112,9 +125,7 @@ impl Tokenizer {
 
     /// Number of ids, special tokens included; ids are below it.
     pub fn vocab_size(&self) -> usize {
-        // The library counts tokens, and ids may have gaps.
-        let ids = self.inner.get_vocab(true);
-        ids.values().max().map_or(0, |max| *max as usize + 1)
+        self.vocab_size
     }
 
     /// The token that ends a document.
@@ -169,7 +180,7 @@ impl Tokenizer {
     /// The bytes a token stands for (byte-level tokenizers); the name's bytes for a special token. Fails for an id without a token.
     pub fn token_bytes(&self, id: u32) -> Result<Vec<u8>, DataError> {
         let token = self.token(id)?;
-        if self.inner.get_added_tokens_decoder().contains_key(&id) {
+        if self.added.contains(&id) {
             return Ok(token.into_bytes());
         }
         Ok(bytes::from_chars(&token).unwrap_or_else(|| token.into_bytes()))

@@ -159,10 +159,7 @@ fn config() -> duckdb::Result<Config> {
 }
 
 fn create(connection: &Connection) -> Result<(), Error> {
-    let sql = format!(
-        "BEGIN TRANSACTION; {TABLES}\n{VIEWS}\nINSERT INTO raw.meta VALUES ('{}'); COMMIT;",
-        version()
-    );
+    let sql = format!("BEGIN TRANSACTION; {TABLES}\n{VIEWS}\nINSERT INTO raw.meta VALUES ('{}'); COMMIT;", version());
     connection.execute_batch(&sql).map_err(while_doing("creating its schema"))
 }
 

@@ -74,9 +74,9 @@ impl fmt::Display for ViewDoc {
         writeln!(f, "{}: {}", self.name, self.comment)?;
         let name = self.columns.iter().map(|column| column.name.len()).max().unwrap_or(0);
         let type_name = self.columns.iter().map(|column| column.type_name.len()).max().unwrap_or(0);
-        self.columns.iter().try_for_each(|column| {
-            writeln!(f, "  {:name$}  {:type_name$}  {}", column.name, column.type_name, column.comment)
-        })
+        self.columns
+            .iter()
+            .try_for_each(|column| writeln!(f, "  {:name$}  {:type_name$}  {}", column.name, column.type_name, column.comment))
     }
 }
 

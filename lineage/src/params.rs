@@ -73,7 +73,10 @@ mod tests {
     fn paths_are_dotted_and_strings_bare() {
         let params = Value::map([
             ("by", Value::Str("document".into())),
-            ("optim", Value::map([("lr", Value::Float(1e-3)), ("betas", Value::List(vec![Value::Float(0.9), Value::Float(0.95)]))])),
+            (
+                "optim",
+                Value::map([("lr", Value::Float(1e-3)), ("betas", Value::List(vec![Value::Float(0.9), Value::Float(0.95)]))]),
+            ),
             ("parts", Value::List(vec![Value::map([("weight", Value::Int(2))])])),
             ("nothing", Value::map::<String>([])),
         ]);

@@ -124,7 +124,9 @@ impl<'c> Rows<'c> {
         let run = told.name.as_str();
         let at = At { run, seq: int(record.seq), time: time(record.time_ms) };
         match &record.event {
-            Event::RunStarted { recipe, recipe_digest, settings, program, host, pid, device, capacity, steps, outputs, .. } => {
+            Event::RunStarted {
+                recipe, recipe_digest, settings, program, host, pid, device, capacity, steps, outputs, ..
+            } => {
                 let (digest, threads, memory) = (recipe_digest.to_string(), capacity.cpus, int(capacity.memory_mib));
                 let row = params![run, at.time, recipe, digest, program, host, pid, device, threads, memory];
                 self.add("runs", row)?;
@@ -156,7 +158,8 @@ impl<'c> Rows<'c> {
             Event::StepStarted { step, key, threads, resumed } => {
                 let text = resumed.then_some("from saved progress");
                 let (threads, resumed) = (Some(*threads), Some(*resumed));
-                let mark = Mark { step: Some(step.0), key: Some(key.to_string()), threads, resumed, text, ..Mark::new("step_started") };
+                let mark =
+                    Mark { step: Some(step.0), key: Some(key.to_string()), threads, resumed, text, ..Mark::new("step_started") };
                 self.mark(&at, &mark)
             }
             Event::StepProgress { step, done, total, unit } => {
@@ -170,9 +173,7 @@ impl<'c> Rows<'c> {
                 }
                 Ok(())
             }
-            Event::Log { step, line } => {
-                self.mark(&at, &Mark { step: Some(step.0), text: Some(line), ..Mark::new("log") })
-            }
+            Event::Log { step, line } => self.mark(&at, &Mark { step: Some(step.0), text: Some(line), ..Mark::new("log") }),
             Event::StepFinished { step, key, digest, hit, seconds, bytes, metrics } => {
                 let key = key.to_string();
                 // The figures of a hit are those of the execution that made it.
@@ -192,9 +193,7 @@ impl<'c> Rows<'c> {
             Event::StepBlocked { step, by } => {
                 self.mark(&at, &Mark { step: Some(step.0), blocker: Some(by.0), ..Mark::new("step_blocked") })
             }
-            Event::StepInterrupted { step } => {
-                self.mark(&at, &Mark { step: Some(step.0), ..Mark::new("step_interrupted") })
-            }
+            Event::StepInterrupted { step } => self.mark(&at, &Mark { step: Some(step.0), ..Mark::new("step_interrupted") }),
             Event::Machine(load) => {
                 let (memory, total) = (int(load.memory_mib), int(load.memory_total_mib));
                 self.add("machine", params![run, at.seq, at.time, load.cpu_percent, memory, total, load.load])?;
@@ -225,7 +224,18 @@ impl<'c> Rows<'c> {
         };
         let (plan_id, site, memory) = (step.plan_id.to_string(), step.site.to_string(), int(step.resources.memory_mib));
         let row = params![
-            run, id, step.name, step.kind, step.version, plan_id, set, site, place, step.resources.cpus, memory, step.wanted
+            run,
+            id,
+            step.name,
+            step.kind,
+            step.version,
+            plan_id,
+            set,
+            site,
+            place,
+            step.resources.cpus,
+            memory,
+            step.wanted
         ];
         self.add("steps", row)?;
         let from_steps = step.inputs.iter().map(|(port, source)| (port, Some(int(source.0)), None));
@@ -261,8 +271,20 @@ impl<'c> Rows<'c> {
 
     fn mark(&mut self, at: &At<'_>, mark: &Mark<'_>) -> Result<(), Error> {
         let row = params![
-            at.run, at.seq, at.time, mark.event, mark.step.map(int), mark.key, mark.digest, mark.hit, mark.threads,
-            mark.resumed, mark.seconds, mark.bytes.map(int), mark.blocker.map(int), mark.text
+            at.run,
+            at.seq,
+            at.time,
+            mark.event,
+            mark.step.map(int),
+            mark.key,
+            mark.digest,
+            mark.hit,
+            mark.threads,
+            mark.resumed,
+            mark.seconds,
+            mark.bytes.map(int),
+            mark.blocker.map(int),
+            mark.text
         ];
         self.add("events", row)
     }
@@ -273,8 +295,21 @@ impl<'c> Rows<'c> {
         let set = self.add_params(&preimage.params)?;
         let (bytes, files, finished) = (int(manifest.bytes()), int(manifest.files.len()), time(made.finished_ms));
         let row = params![
-            key, digest, manifest.kind, preimage.version, set, bytes, files, made.run, made.step, finished, made.seconds,
-            made.host, made.device, made.threads, made.program
+            key,
+            digest,
+            manifest.kind,
+            preimage.version,
+            set,
+            bytes,
+            files,
+            made.run,
+            made.step,
+            finished,
+            made.seconds,
+            made.host,
+            made.device,
+            made.threads,
+            made.program
         ];
         self.add("artifacts", row)?;
         for file in &manifest.files {

@@ -50,9 +50,8 @@ fn fetch(connection: &Connection, sql: &str, arguments: &[&str]) -> Result<Table
 fn split(sql: &str) -> Vec<String> {
     let mut statements = Vec::new();
     let mut start = 0;
-    let mut tokens = Tokens { rest: sql, at: 0 };
     let mut words = false;
-    while let Some((at, token)) = tokens.next() {
+    for (at, token) in (Tokens { rest: sql, at: 0 }) {
         match token {
             ";" => {
                 if words {
@@ -203,7 +202,10 @@ mod tests {
         assert_eq!(parts("select 1; select 2;"), ["select 1", "select 2"]);
         assert_eq!(parts("select ';', \"a;b\" -- c;d\n; ;/* e; /* f; */ ; */"), ["select ';', \"a;b\" -- c;d"]);
         assert_eq!(parts("select 'it''s; fine'; from x"), ["select 'it''s; fine'", "from x"]);
-        assert_eq!(parts("select e'\\';', $$ ; $$, $a$ ; $$ ; $a$; select $1"), ["select e'\\';', $$ ; $$, $a$ ; $$ ; $a$", "select $1"]);
+        assert_eq!(
+            parts("select e'\\';', $$ ; $$, $a$ ; $$ ; $a$; select $1"),
+            ["select e'\\';', $$ ; $$, $a$ ; $$ ; $a$", "select $1"]
+        );
         assert_eq!(parts("select 'never closed; "), ["select 'never closed;"]);
         assert_eq!(parts(" -- nothing\n"), [""; 0]);
         assert_eq!(split("select\n1; é"), ["select\n1", "      \n   é"]);
@@ -215,8 +217,15 @@ mod tests {
             Err(Error::Refused { keyword, line }) => Some((keyword, line)),
             _ => None,
         };
-        for sql in ["select 1", "(SELECT 1)", "-- x\nfrom runs", "explain select 1", "explain analyze select 1",
-            "explain (analyze, format json) select 1", "desc runs"] {
+        for sql in [
+            "select 1",
+            "(SELECT 1)",
+            "-- x\nfrom runs",
+            "explain select 1",
+            "explain analyze select 1",
+            "explain (analyze, format json) select 1",
+            "desc runs",
+        ] {
             assert_eq!(refused(sql), None, "{sql}");
         }
         assert_eq!(refused("\n DELETE from runs"), Some(("delete".to_owned(), 2)));

@@ -72,9 +72,9 @@ impl Table {
 
     /// The rows, each with one cell a column.
     pub fn rows(&self) -> impl Iterator<Item = Vec<Cell>> {
-        self.batches.iter().flat_map(|batch| {
-            (0..batch.num_rows()).map(|row| batch.columns().iter().map(|column| cell(column, row)).collect())
-        })
+        self.batches
+            .iter()
+            .flat_map(|batch| (0..batch.num_rows()).map(|row| batch.columns().iter().map(|column| cell(column, row)).collect()))
     }
 
     pub(crate) fn schema(&self) -> &SchemaRef {

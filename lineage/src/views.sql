@@ -311,15 +311,12 @@ COMMENT ON COLUMN sources.documents IS 'Number of documents from it.';
 
 CREATE VIEW ancestors AS
 WITH RECURSIVE links AS MATERIALIZED (SELECT DISTINCT key, producer FROM inputs WHERE producer IS NOT NULL),
-up(key, ancestor, depth) USING KEY (key, ancestor) AS (
+up(key, ancestor, depth) AS (
     SELECT key, producer, 1 FROM links
     UNION
-    SELECT up.key, links.producer, min(up.depth) + 1
-    FROM up JOIN links ON links.key = up.ancestor
-    WHERE NOT EXISTS (FROM recurring.up seen WHERE seen.key = up.key AND seen.ancestor = links.producer)
-    GROUP BY ALL
+    SELECT up.key, links.producer, up.depth + 1 FROM up JOIN links ON links.key = up.ancestor
 )
-SELECT key, ancestor, depth FROM up;
+SELECT key, ancestor, min(depth) AS depth FROM up GROUP BY key, ancestor;
 COMMENT ON VIEW ancestors IS 'Every key with all keys it was made from. For one key, the macro ancestors(''...'') is faster.';
 COMMENT ON COLUMN ancestors.key IS 'Key.';
 COMMENT ON COLUMN ancestors.ancestor IS 'A key upstream of it.';
@@ -353,22 +350,20 @@ COMMENT ON MACRO TABLE find IS 'find(what): the keys that a step''s name, or the
 
 CREATE MACRO ancestors(of_what) AS TABLE
 WITH RECURSIVE links AS MATERIALIZED (SELECT DISTINCT key, producer FROM inputs WHERE producer IS NOT NULL),
-up(key, depth) USING KEY (key) AS (
+up(key, depth) AS (
     SELECT key, 0 FROM find(of_what)
     UNION
-    SELECT DISTINCT links.producer, up.depth + 1 FROM up JOIN links USING (key)
-    WHERE links.producer NOT IN (SELECT key FROM recurring.up)
+    SELECT links.producer, up.depth + 1 FROM up JOIN links USING (key)
 )
-SELECT key, depth FROM up;
+SELECT key, min(depth) AS depth FROM up GROUP BY key;
 COMMENT ON MACRO TABLE ancestors IS 'ancestors(what): the key that `what` means, at depth 0, and all keys upstream of it: key, depth.';
 
 CREATE MACRO descendants(of_what) AS TABLE
 WITH RECURSIVE links AS MATERIALIZED (SELECT DISTINCT key, producer FROM inputs WHERE producer IS NOT NULL),
-down(key, depth) USING KEY (key) AS (
+down(key, depth) AS (
     SELECT key, 0 FROM find(of_what)
     UNION
-    SELECT DISTINCT links.key, down.depth + 1 FROM down JOIN links ON links.producer = down.key
-    WHERE links.key NOT IN (SELECT key FROM recurring.down)
+    SELECT links.key, down.depth + 1 FROM down JOIN links ON links.producer = down.key
 )
-SELECT key, depth FROM down;
+SELECT key, min(depth) AS depth FROM down GROUP BY key;
 COMMENT ON MACRO TABLE descendants IS 'descendants(what): the key that `what` means, at depth 0, and all keys made from it: key, depth.';

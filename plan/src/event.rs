@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{Difference, Digest, Key, Place, PlanId, Resources, Site, StepId, Value};
 
@@ -144,6 +144,7 @@ pub enum Event {
         /// The step's own abscissa, e.g. optimiser steps.
         at: u64,
         /// Names as OLMo-core gives them, e.g. `train/CE loss`.
+        #[serde(deserialize_with = "measurements")]
         values: BTreeMap<String, f64>,
     },
     /// A line a step wrote.
@@ -168,6 +169,7 @@ pub enum Event {
         /// Size of the artifact.
         bytes: u64,
         /// Closing figures.
+        #[serde(deserialize_with = "measurements")]
         metrics: BTreeMap<String, f64>,
     },
     /// A step failed; what depends on it is blocked.
@@ -208,6 +210,12 @@ pub enum Event {
     },
 }
 
+/// Reads measurements; JSON has no NaN and writes null in its place.
+fn measurements<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, f64>, D::Error> {
+    let values = BTreeMap::<String, Option<f64>>::deserialize(deserializer)?;
+    Ok(values.into_iter().map(|(name, value)| (name, value.unwrap_or(f64::NAN))).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,5 +232,13 @@ mod tests {
         assert_eq!(serde_json::from_str::<Record>(&line).unwrap(), record);
         let machine = Record { seq: 8, time_ms: 1, event: Event::Machine(Machine::default()) };
         assert_eq!(serde_json::from_str::<Record>(&serde_json::to_string(&machine).unwrap()).unwrap(), machine);
+    }
+
+    #[test]
+    fn a_measurement_that_is_no_number_does_not_lose_the_record() {
+        let values = BTreeMap::from([("train/CE loss".to_owned(), f64::NAN)]);
+        let line = serde_json::to_string(&Event::Metrics { step: StepId(0), at: 3, values }).unwrap();
+        let Event::Metrics { values, .. } = serde_json::from_str(&line).unwrap() else { panic!("{line}") };
+        assert!(values["train/CE loss"].is_nan());
     }
 }

@@ -185,6 +185,11 @@ impl Schedule {
         self.stopping = Stopping::Yes;
     }
 
+    /// Whether every wanted step has ended.
+    pub fn is_complete(&self) -> bool {
+        self.unfinished == 0
+    }
+
     /// Whether nothing runs and nothing will.
     pub fn is_over(&self) -> bool {
         self.unfinished == 0 || !self.states.contains(&State::Running) && (self.stopping == Stopping::Yes || self.ready.is_empty())

@@ -1,5 +1,9 @@
 //! `workbench docs`: the reference of steps, recipe functions, modules and lineage tables, from what the engine itself uses.
 
+use std::fmt::Write;
+
+use lineage::Lineage;
+
 use crate::error::CliError;
 use crate::recipe;
 use crate::report::terminal;
@@ -15,8 +19,8 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let registry = super::registry();
     let text = match arguments.topic.as_deref() {
-        None => format!("{}\n{}", recipe::docs(registry), lineage::describe()),
-        Some("sql" | "lineage") => lineage::describe(),
+        None => format!("{}\n{}", recipe::docs(registry), tables(&Lineage::open_in_memory()?)?),
+        Some("sql" | "lineage") => tables(&Lineage::open_in_memory()?)?,
         Some(topic) => recipe::docs_for(registry, topic).ok_or_else(|| {
             let names = registry.kinds().map(|kind| kind.about.name);
             let hint = closest(topic, names.clone());
@@ -28,4 +32,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     };
     terminal::line(text.trim_end());
     Ok(())
+}
+
+/// The reference of lineage tables.
+pub(super) fn tables(lineage: &Lineage) -> Result<String, CliError> {
+    let mut text = format!("# Lineage\n\n{}", lineage.describe()?);
+    text.push_str("\n## Questions (`workbench sql --ask NAME ...`)\n\n");
+    for (name, answers, _) in lineage::QUESTIONS {
+        let _ = writeln!(text, "- `{name}`: {answers}");
+    }
+    Ok(text)
 }

@@ -47,11 +47,16 @@ pub(super) fn load(arguments: &RecipeArguments, store: &Store) -> Result<Loaded,
         CliError::user(format!("{}: {error}", path.display())).hint("recipes of this project are in recipes/*.rhai")
     })?;
     let base = identity.parent().unwrap_or(Path::new("/")).to_owned();
-    let hash = |file: &Path| store.hash_file(file).map_err(|error| error.to_string());
+    let stats = cache::StatCache::open(store)?;
+    let hash = |file: &Path| {
+        let hash = cache::hash_file(file, &stats).map_err(|error| error.to_string())?;
+        Ok((hash.digest, hash.bytes))
+    };
     let world = DiskWorld::new(base.clone(), &hash);
     let recipe = path.display().to_string();
     let evaluation = recipe::evaluate(&recipe, &world, super::registry(), &settings)
         .map_err(|error| CliError::user(error.to_string()))?;
+    stats.save()?;
     let plan = Plan::new(evaluation.steps.clone(), evaluation.outputs.clone()).map_err(|errors| {
         let lines = errors.iter().map(|error| format!("error: {}: {error}", error.site()));
         CliError::user(lines.collect::<Vec<_>>().join("\n"))

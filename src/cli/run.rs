@@ -10,7 +10,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::load::{Loaded, RecipeArguments, load};
 use crate::error::{CliError, Fault};
-use crate::exec::journal::{Journal, Subscriber, now_ms};
+use crate::exec::journal::{Journal, Subscriber};
 use crate::exec::{self, RunConfig, machine};
 use crate::home::Home;
 use crate::report::terminal;
@@ -45,6 +45,7 @@ pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<ExitCode, CliErr
         terminal::note(note);
     }
     let stem = arguments.recipe.recipe.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned());
+    let _lease = store.lease()?;
     let run = home.new_run(&stem)?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
@@ -111,7 +112,7 @@ fn with_dashboard(loaded: &Loaded, config: RunConfig, journal: &std::path::Path,
     std::thread::scope(|scope| {
         let runner = scope.spawn(move || exec::execute(&loaded.plan, config, journal));
         let interrupt = || stop.store(true, Ordering::Relaxed);
-        let shown = super::watch::dashboard(receiver, tui::Mode::Owner, &interrupt, &now_ms);
+        let shown = super::watch::dashboard(&receiver, tui::Mode::Owner, tui::AtEnd::Leave, &interrupt);
         let outcome = runner.join().map_err(|_| CliError::system("the dispatcher panicked; this is a mistake of the program"))?;
         shown?;
         Ok(outcome.status)

@@ -39,13 +39,20 @@ pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<(), CliError> {
     match &arguments.command {
         Command::Usage => {
             let usage = store.usage()?;
-            terminal::line(&usage.to_string());
+            let (objects, slots) = (figures::size(usage.object_bytes), figures::size(usage.slot_bytes));
+            terminal::line(&format!("{} keys, {} artifacts, {objects}", usage.keys, usage.objects));
+            terminal::line(&format!("{} unfinished steps, {slots}", usage.slots));
+            terminal::line(&format!("leftovers of killed processes, {}", figures::size(usage.leftover_bytes)));
         }
         Command::Verify { repair } => {
-            let report = store.verify(*repair)?;
+            let report = cache::verify(&store, &())?;
             report.damage.iter().for_each(|damage| terminal::line(&damage.to_string()));
-            terminal::line(&format!("{} artifacts, {} damaged", report.artifacts, report.damage.len()));
-            if !report.damage.is_empty() && !repair {
+            let (keys, size) = (report.keys, figures::size(report.bytes));
+            terminal::line(&format!("{keys} keys, {} artifacts, {size} read, {} damaged", report.objects, report.damage.len()));
+            if *repair {
+                let repaired = report.repair(&store)?;
+                terminal::line(&format!("{} keys set aside; the next run makes them again", repaired.keys.len()));
+            } else if !report.is_clean() {
                 return Err(CliError::system("the store is damaged").hint("`workbench cache verify --repair` sets damaged artifacts aside"));
             }
         }
@@ -56,12 +63,12 @@ pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<(), CliError> {
                 roots.extend(state.keys.values().copied());
             }
             let plan = cache::GcPlan::compute(&store, &roots)?;
-            let size = figures::size(plan.bytes);
+            let size = figures::size(plan.bytes());
             if *dry_run {
                 terminal::line(&format!("{} artifacts, {size} would go", plan.keys.len()));
             } else {
-                plan.apply(&store)?;
-                terminal::line(&format!("{} artifacts, {size} removed", plan.keys.len()));
+                let freed = plan.apply(&store)?;
+                terminal::line(&format!("{} artifacts, {} removed", freed.keys, figures::size(freed.bytes)));
             }
         }
     }

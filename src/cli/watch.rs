@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
-use plan::Record;
+use plan::{Event, Record};
 
 use crate::error::CliError;
 use crate::exec::journal::{Tail, now_ms};
@@ -44,27 +44,37 @@ pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<(), CliError> {
     }
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
+        let mut pid = None;
         while let Ok(records) = tail.read() {
+            let quiet = records.is_empty();
             for record in records {
+                if let Event::RunStarted { pid: started, .. } = record.event {
+                    pid = Some(started);
+                }
                 if sender.send(record).is_err() {
                     return;
                 }
             }
+            // Dropping the sender tells the dashboard that nothing more will come.
+            if quiet && pid.is_some_and(|pid| !super::runs::is_alive(pid)) {
+                return;
+            }
             std::thread::sleep(Duration::from_millis(100));
         }
     });
-    dashboard(receiver, tui::Mode::Watcher, &|| {}, &now_ms)
+    dashboard(&receiver, tui::Mode::Watcher, tui::AtEnd::Stay, &|| {})
 }
 
 /// Shows the dashboard until the user or the run ends it.
 pub(super) fn dashboard(
-    receiver: Receiver<Record>,
+    receiver: &Receiver<Record>,
     mode: tui::Mode,
+    at_end: tui::AtEnd,
     interrupt: &dyn Fn(),
-    clock: &dyn Fn() -> u64,
 ) -> Result<(), CliError> {
     let colour = if terminal::wants_colour() { tui::Colour::On } else { tui::Colour::Off };
-    tui::App::new(mode, colour).run(&receiver, interrupt, clock)?;
+    let mut source = tui::app::from_channel(receiver);
+    tui::App::new(tui::Options { mode, at_end, colour }).run(&mut source, interrupt, &now_ms)?;
     Ok(())
 }
 
@@ -78,10 +88,10 @@ fn picture(arguments: &Arguments, records: &[Record], path: &std::path::Path) ->
         state.apply(record);
     }
     let mut ui = tui::Ui::default();
-    if let Some(step) = &arguments.step
-        && !ui.select_named(&state, step)
-    {
-        return Err(CliError::user(format!("the run has no step `{step}`")));
+    if let Some(name) = &arguments.step {
+        let found = state.steps().iter().find(|step| step.summary.name == *name);
+        let step = found.ok_or_else(|| CliError::user(format!("the run has no step `{name}`")))?;
+        ui.selected = Some(step.summary.id);
     }
     fs_err::write(path, tui::svg::render(&state, &ui, now, arguments.width, arguments.height))?;
     Ok(())

@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use cache::Slot;
 use fs_err as fs;
 use plan::{Digest, Value};
 use serde::{Deserialize, Serialize};
@@ -90,18 +91,17 @@ enum Line {
 pub fn run(
     program: &Path,
     request: &Request,
-    request_path: &Path,
-    answer_path: &Path,
-    log_path: &Path,
+    slot: &Slot,
     reporter: &dyn Reporter,
 ) -> Result<Closing, StepError> {
+    let (request_path, answer_path, log_path) = (slot.request_path(), slot.answer_path(), slot.log_path());
     let failed = |what: &str, error: std::io::Error| StepError::Failed(format!("{what}: {error}"));
-    fs::write(request_path, serde_json::to_vec_pretty(request).map_err(StepError::failed)?).map_err(StepError::failed)?;
+    fs::write(&request_path, serde_json::to_vec_pretty(request).map_err(StepError::failed)?).map_err(StepError::failed)?;
     if answer_path.exists() {
-        fs::remove_file(answer_path).map_err(StepError::failed)?;
+        fs::remove_file(&answer_path).map_err(StepError::failed)?;
     }
     let mut command = Command::new(program);
-    command.arg("step").arg(request_path).arg(answer_path);
+    command.arg("step").arg(&request_path).arg(&answer_path);
     command.env("RAYON_NUM_THREADS", request.threads.to_string());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     // SAFETY: prctl is async-signal-safe and touches nothing of ours.
@@ -113,17 +113,18 @@ pub fn run(
             Ok(())
         });
     }
+    slot.hold_in_child(&mut command);
     let mut child = command.spawn().map_err(|error| failed("the step's process cannot be started", error))?;
     let mut stop = Some(child.stdin.take().expect("stdin is piped"));
     let stdout = child.stdout.take().expect("stdout is piped");
     let stderr = child.stderr.take().expect("stderr is piped");
     let status = std::thread::scope(|scope| {
         scope.spawn(|| forward(stdout, reporter));
-        scope.spawn(|| keep_log(stderr, log_path, reporter));
+        scope.spawn(|| keep_log(stderr, &log_path, reporter));
         wait(&mut child, &mut stop, reporter)
     });
     let status = status.map_err(|error| failed("the step's process cannot be waited for", error))?;
-    match fs::read(answer_path).ok().and_then(|text| serde_json::from_slice(&text).ok()) {
+    match fs::read(&answer_path).ok().and_then(|text| serde_json::from_slice(&text).ok()) {
         Some(Answer::Done(closing)) if status.success() => Ok(closing),
         Some(Answer::Interrupted) => Err(StepError::Interrupted),
         Some(Answer::Failed(error)) => Err(StepError::Failed(error)),

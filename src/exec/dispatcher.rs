@@ -138,7 +138,7 @@ impl Dispatcher<'_> {
                 self.journal.publish(Event::Machine(machine));
             }
         }
-        let status = match (self.failed, self.interrupted) {
+        let status = match (self.failed, self.interrupted && !self.schedule.is_complete()) {
             (0, false) => RunStatus::Succeeded,
             (0, true) => RunStatus::Interrupted,
             _ => RunStatus::Failed,

@@ -81,10 +81,9 @@ pub fn run(shared: &Shared, job: &Job, sender: &Sender<Message>) {
 
 fn attempt(shared: &Shared, job: &Job, sender: &Sender<Message>) -> Result<(Manifest, bool), StepError> {
     let reporter = Channel { step: job.step, sender: sender.clone(), stop: shared.stop.clone() };
-    let mut told = false;
-    let claim = shared.store.claim_wait(&job.preimage, &mut |owner| {
-        if !told {
-            told = true;
+    let told = std::cell::Cell::new(false);
+    let claim = shared.store.claim_wait(&job.preimage, &|owner| {
+        if !told.replace(true) {
             reporter.log(&format!("waiting: {owner} is running the same step"));
         }
         !reporter.should_stop()
@@ -105,18 +104,18 @@ fn attempt(shared: &Shared, job: &Job, sender: &Sender<Message>) -> Result<(Mani
                 run: shared.run.clone(),
                 step: job.name.clone(),
                 finished_ms: journal::now_ms(),
-                seconds: slot.attempts_seconds(),
+                seconds: slot.attempts_seconds().map_err(StepError::failed)?,
                 host: host(),
                 device: shared.device.clone(),
                 threads: job.threads,
                 program: env!("CARGO_PKG_VERSION").into(),
             };
             let artifact =
-                slot.commit(&job.preimage.kind, job.records.clone(), closing, provenance).map_err(StepError::failed)?;
+                slot.commit(job.preimage.kind.clone(), job.records.clone(), closing, provenance).map_err(StepError::failed)?;
             Ok((artifact.manifest, false))
         }
         Err(error) => {
-            slot.abandon().map_err(StepError::failed)?;
+            slot.abandon();
             Err(error)
         }
     }
@@ -136,8 +135,7 @@ fn execute(shared: &Shared, job: &Job, slot: &Slot, reporter: &Channel) -> Resul
                 threads,
                 device: shared.device.clone(),
             };
-            let (request_path, answer, log) = (slot.request_path(), slot.answer_path(), slot.log_path());
-            child::run(&shared.program, &request, &request_path, &answer, &log, reporter)
+            child::run(&shared.program, &request, slot, reporter)
         }
         Place::Thread => {
             let kind = shared.registry.get(&job.preimage.kind).expect("a plan holds registered kinds only");

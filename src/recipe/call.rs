@@ -356,10 +356,18 @@ impl Call<'_> {
     /// The parameters with defaults filled in.
     fn check_params(&mut self) -> Option<Value> {
         let kind = self.signature.about.name;
-        let errors = match self.border.outside.check(kind, Value::Map(self.params.clone())) {
+        let mut errors = match self.border.outside.check(kind, Value::Map(self.params.clone())) {
             Ok(params) => return Some(params),
             Err(errors) => errors,
         };
+        // Unknown names hide what is wrong with the others.
+        let mut known = self.params.clone();
+        known.retain(|name, _| self.signature.fields.iter().any(|field| field.name == name));
+        if known.len() < self.params.len()
+            && let Err(more) = self.border.outside.check(kind, Value::Map(known))
+        {
+            errors.extend(more.into_iter().filter(|error| !errors.contains(error)).collect::<Vec<_>>());
+        }
         for ParamError { path, message, suggestion } in errors {
             let first = super::text::segments(&path).first().copied().unwrap_or_default().to_owned();
             let unread = self.given.contains_key(&first) && !self.params.contains_key(&first);

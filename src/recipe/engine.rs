@@ -51,20 +51,8 @@ pub(super) fn build(border: &Arc<Border>, signatures: Vec<Signature>, settings: 
 /// must stand there.
 fn place(border: &Border, context: &NativeCallContext<'_>) -> Place {
     let position = context.call_position();
-    let label = context.call_source().unwrap_or(&border.library.recipe).to_owned();
-    let sources = border.library.sources();
-    let stands = |label: &str| sources.get(label).is_some_and(|text| word_at(text, position) == Some(context.fn_name()));
-    let elsewhere = || sources.keys().find(|label| stands(label)).cloned();
-    let label = if stands(&label) { label } else { elsewhere().unwrap_or(label) };
-    Place { label, position }
-}
-
-fn word_at(text: &str, position: Position) -> Option<&str> {
-    let line = text.lines().nth(position.line()? - 1)?;
-    let (start, _) = line.char_indices().nth(position.position()? - 1)?;
-    let rest = &line[start..];
-    let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
-    Some(&rest[..end])
+    let source = context.call_source().unwrap_or(&border.library.recipe);
+    Place { label: border.library.where_stands(context.fn_name(), position, source), position }
 }
 
 fn site_of(border: &Border, context: &NativeCallContext<'_>) -> Site {
@@ -108,7 +96,7 @@ fn parameters(engine: &mut Engine, border: &Arc<Border>, settings: BTreeMap<Stri
             let site = site_of(&border, &context);
             let text = |index: usize| arguments.get(index).and_then(|value| value.clone().into_string().ok());
             let plain = |value: &Dynamic| to_value(value, &|_: &FnPtr| Ok(String::new())).ok().filter(|value| !matches!(value, Value::Script(_)));
-            let choices = match arguments.get(3).map(|value| plain(value)) {
+            let choices = match arguments.get(3).map(plain) {
                 Some(Some(Value::List(choices))) => {
                     Some(choices.iter().map(|choice| if let Value::Str(text) = choice { text.clone() } else { choice.to_string() }).collect())
                 }
@@ -219,12 +207,18 @@ fn part(border: &Border, context: &NativeCallContext<'_>, handle: &Handle, name:
     let mut state = border.session.lock();
     state.pretended = true;
     if handle.artifact.is_some() {
-        let label = context.call_source().unwrap_or(&border.library.recipe);
+        // The position is that of the dot.
+        let dot = context.call_position();
+        let behind = match (dot.line(), dot.position()) {
+            (Some(line), Some(column)) => Position::new(line.min(65_535) as u16, (column + 1).min(65_535) as u16),
+            _ => dot,
+        };
+        let label = border.library.where_stands(name, behind, context.call_source().unwrap_or(&border.library.recipe));
         let names: Vec<_> = parts.iter().map(|(part, _)| *part).collect();
         let there = if names.is_empty() { "it has no parts".to_owned() } else { format!("its parts are: {}", names.join(", ")) };
         let message = format!("{} has no `{name}`; {there}", handle.described());
         let kind = border.kinds.iter().any(|kind| kind == name).then(|| format!("`{name}` is a step; call it: .{name}(...)"));
-        let mut mistake = Mistake::new(site(label, context.call_position()), message).meant(closest(name, names));
+        let mut mistake = Mistake::new(site(&label, behind), message).meant(closest(name, names));
         mistake.suggestion = mistake.suggestion.or(kind);
         state.mistake(mistake);
     }
@@ -241,15 +235,24 @@ fn notes(engine: &mut Engine, border: &Arc<Border>) {
     });
 }
 
-/// What to do about names that are known to be unknown, so that evaluation goes on past them.
+/// How variables are read: captured `constants` by value, and unknown names, of variables and `functions`, as placeholders, so that
+/// evaluation goes on past them.
 #[allow(deprecated, reason = "the hooks are marked so because they may change with the pinned version")]
-pub(super) fn pretend(engine: &mut Engine, border: &Arc<Border>, variables: BTreeSet<String>, functions: BTreeSet<String>) {
-    if !variables.is_empty() {
-        engine.on_var(move |name: &str, _, context: EvalContext<'_, '_, '_, '_, '_, '_>| {
-            let unknown = variables.contains(name) && !context.scope().contains(name);
-            Ok(unknown.then(|| Dynamic::from(Handle::unknown())))
-        });
-    }
+pub(super) fn pretend(
+    engine: &mut Engine,
+    border: &Arc<Border>,
+    constants: BTreeSet<String>,
+    variables: BTreeSet<String>,
+    functions: BTreeSet<String>,
+) {
+    engine.on_var(move |name: &str, _, context: EvalContext<'_, '_, '_, '_, '_, '_>| {
+        if constants.contains(name) {
+            // A value from here is not shared by the closure that captures it.
+            return Ok(context.scope().get(name).filter(|value| !value.is_shared()).cloned());
+        }
+        let unknown = variables.contains(name) && !context.scope().contains(name);
+        Ok(unknown.then(|| Dynamic::from(Handle::unknown())))
+    });
     let shared = border.clone();
     engine.on_missing_function(move |name: &str, arguments: &mut [&mut Dynamic], _, _: EvalContext<'_, '_, '_, '_, '_, '_>| {
         let mut state = shared.session.lock();

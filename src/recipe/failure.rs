@@ -61,13 +61,14 @@ pub(super) fn runtime(label: &str, error: &EvalAltResult) -> Failure {
         }
         EvalAltResult::ErrorModuleNotFound(name, _) => format!("there is no module `{name}`"),
         EvalAltResult::ErrorTooManyOperations(_) => "the recipe takes too many operations; is there an endless loop?".to_owned(),
+        EvalAltResult::ErrorDataRace(..) => {
+            "a closure uses the variable whose method it is given to; let another variable hold the value first".to_owned()
+        }
         EvalAltResult::ErrorStackOverflow(_) => "functions call each other too deeply".to_owned(),
         other => {
-            let mut bare = String::new();
-            let text = other.to_string();
             // The position is shown by the mistake itself.
-            bare.push_str(text.rsplit_once(" (line ").map_or(text.as_str(), |(head, _)| head));
-            bare
+            let text = other.to_string();
+            text.rsplit_once(" (line ").map_or(text.as_str(), |(head, _)| head).to_owned()
         }
     };
     let position = if inner.position().is_none() { error.position() } else { inner.position() };

@@ -41,6 +41,12 @@ struct Shelf {
     mistakes: Vec<Mistake>,
 }
 
+/// A text that was imported; none when it does not parse, which is reported already.
+struct Imported {
+    label: String,
+    text: Option<Arc<Text>>,
+}
+
 /// All texts of one evaluation.
 pub(super) struct Library {
     folder: String,
@@ -113,12 +119,12 @@ impl Library {
         vec![(format!("{}{file}", self.folder), Origin::File(file)), standard]
     }
 
-    /// The text that `path` means in `from`; none when it does not parse.
-    fn import(&self, engine: &Engine, from: &str, path: &str, position: Position) -> Result<Option<(String, Option<Arc<Text>>)>, Mistake> {
+    /// What `path` means in `from`.
+    fn import(&self, engine: &Engine, from: &str, path: &str, position: Position) -> Result<Imported, Mistake> {
         let at = super::text::site(from, position);
         for (label, origin) in self.candidates(from, path) {
             if let Some(text) = self.shelf().texts.get(&label) {
-                return Ok(Some((label, text.clone())));
+                return Ok(Imported { text: text.clone(), label });
             }
             let source = match &origin {
                 Origin::File(file) => match self.outside.read(file) {
@@ -131,7 +137,7 @@ impl Library {
             };
             if let Some(source) = source {
                 let text = self.add(engine, &label, origin, source);
-                return Ok(Some((label, text)));
+                return Ok(Imported { label, text });
             }
         }
         let files = self.outside.glob("**/*.rhai").unwrap_or_default();
@@ -168,6 +174,16 @@ impl Library {
     /// Makes a call of a function that a module lacks yield a placeholder, so that evaluation goes on.
     pub(super) fn pretend(&self, label: String, name: &str, arguments: usize) {
         self.shelf().missing.insert((label, name.to_owned(), arguments));
+    }
+
+    /// The text in which `word` stands at `position`: the one called `label` if it stands there, else any.
+    pub(super) fn where_stands(&self, word: &str, position: Position, label: &str) -> String {
+        let shelf = self.shelf();
+        let stands = |text: &String| word_at(text, position) == Some(word);
+        if shelf.sources.get(label).is_some_and(stands) {
+            return label.to_owned();
+        }
+        shelf.sources.iter().find(|(_, text)| stands(text)).map_or(label, |(label, _)| label).to_owned()
     }
 
     /// Texts for excerpts.
@@ -225,6 +241,15 @@ impl Library {
     }
 }
 
+/// The identifier that begins at a position.
+fn word_at(text: &str, position: Position) -> Option<&str> {
+    let line = text.lines().nth(position.line()? - 1)?;
+    let (start, _) = line.char_indices().nth(position.position()? - 1)?;
+    let rest = &line[start..];
+    let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+    Some(&rest[..end])
+}
+
 /// Resolves the imports of an engine from a library.
 pub(super) struct Resolver(pub(super) Arc<Library>);
 
@@ -233,8 +258,7 @@ impl ModuleResolver for Resolver {
         let library = &self.0;
         let from = source.unwrap_or(&library.recipe);
         let (label, text) = match library.import(engine, from, path, position) {
-            Ok(Some(found)) => found,
-            Ok(None) => (path.to_owned(), None),
+            Ok(Imported { label, text }) => (label, text),
             Err(mistake) => {
                 library.shelf().mistakes.push(mistake);
                 (missing_label(path), None)

@@ -25,7 +25,7 @@ pub(super) fn parameter(text: &Text, name: &str, call: Position, given: &Given, 
         Given::Positional { after } => {
             names.next();
             let expr = arguments.get(arguments.len().checked_sub(after + 1)?)?.clone();
-            let start = expr.start_position();
+            let start = start(&expr);
             (expr, Some(start))
         }
     };
@@ -33,7 +33,7 @@ pub(super) fn parameter(text: &Text, name: &str, call: Position, given: &Given, 
         let inner = match &expr {
             Expr::Map(map, _) => map.0.iter().find(|(key, _)| key.name == name).map(|(key, value)| (key.pos, value.clone())),
             Expr::Array(items, _) => {
-                name.parse::<usize>().ok().and_then(|index| items.get(index)).map(|item| (item.start_position(), item.clone()))
+                name.parse::<usize>().ok().and_then(|index| items.get(index)).map(|item| (start(item), item.clone()))
             }
             _ => None,
         };
@@ -46,7 +46,15 @@ pub(super) fn parameter(text: &Text, name: &str, call: Position, given: &Given, 
 /// The position of an argument, counted from the end.
 pub(super) fn argument(text: &Text, name: &str, call: Position, after: usize) -> Option<Position> {
     let arguments = arguments(text, name, call)?;
-    Some(arguments.get(arguments.len().checked_sub(after + 1)?)?.start_position())
+    arguments.get(arguments.len().checked_sub(after + 1)?).map(start)
+}
+
+/// Where an expression begins; an operator stands behind its first operand.
+fn start(expr: &Expr) -> Position {
+    match expr {
+        Expr::FnCall(call, _) if call.op_token.is_some() && call.args.len() == 2 => start(&call.args[0]),
+        other => other.start_position(),
+    }
 }
 
 /// The argument expressions of the call of `name` at `call`.

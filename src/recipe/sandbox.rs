@@ -8,7 +8,7 @@ use rhai::packages::{
     BasicArrayPackage, BasicBlobPackage, BasicMapPackage, BasicMathPackage, BitFieldPackage, CorePackage, LogicPackage, MoreStringPackage,
     Package,
 };
-use rhai::{Engine, OptimizationLevel};
+use rhai::{Engine, EvalAltResult, OptimizationLevel};
 
 /// Operations that evaluating a recipe may take.
 const RECIPE_OPERATIONS: u64 = 20_000_000;
@@ -34,6 +34,9 @@ fn bare() -> Engine {
     for name in FORBIDDEN {
         engine.disable_symbol(*name);
     }
+    // Being no keyword it is not disabled by its name, but the first function that is found counts.
+    let no_sleep = || Err::<(), Box<EvalAltResult>>("there is no function `sleep`".into());
+    engine.register_fn("sleep", move |_: i64| no_sleep()).register_fn("sleep", move |_: f64| no_sleep());
     engine
         .set_optimization_level(OptimizationLevel::None)
         .set_fail_on_invalid_map_property(true)

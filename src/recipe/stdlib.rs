@@ -1,7 +1,8 @@
 //! The modules that come with the program, embedded as text. This file does not know what they contain.
 
 /// Name and text of every module, sorted by name.
-pub const MODULES: &[(&str, &str)] = &[("olmo2", include_str!("../../stdlib/olmo2.rhai"))];
+pub const MODULES: &[(&str, &str)] =
+    &[("corpora", include_str!("../../stdlib/corpora.rhai")), ("olmo2", include_str!("../../stdlib/olmo2.rhai"))];
 
 /// The text of a module.
 pub fn text(name: &str) -> Option<&'static str> {

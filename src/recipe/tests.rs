@@ -12,7 +12,7 @@ use plan::{Place, Plan, PlanId, Resources, Source, StepDecl, StepId};
 
 use super::{Evaluation, MemoryWorld, RecipeError, evaluate};
 use crate::steps::{About, Arity, ArtifactType, Closing, ParamError, Port, Registry, Script, Step, StepError, Work};
-use ArtifactType::{Checkpoint, Documents, Files, Scores, Split, Tokenizer, Tokens};
+use ArtifactType::{Checkpoint, Documents, Files, Tokenizer, Tokens};
 
 const fn port(name: &'static str, accepts: &'static [ArtifactType], arity: Arity) -> Port {
     Port { name, accepts, arity, doc: "What it works on." }
@@ -21,6 +21,7 @@ const fn port(name: &'static str, accepts: &'static [ArtifactType], arity: Arity
 macro_rules! kind {
     ($step:ident $name:literal ($($port:expr),*) [$($positional:literal),*] -> $output:ident $(, parts $parts:expr)? ;
      $(#[doc = $doc:literal])? { $($fields:tt)* } $(, complete $complete:expr)?) => {
+        #[allow(unreachable_pub, reason = "the macro writes `pub` for kinds of all modules")]
         pub(super) mod $step {
             use super::*;
             crate::params! {
@@ -38,7 +39,7 @@ macro_rules! kind {
                         name: $name,
                         version: 1,
                         doc: "A step of the tests.",
-                        ports: &[$($port),*],
+                        ports: const { &[$($port),*] },
                         positional: &[$($positional),*],
                         output: ArtifactType::$output,
                         parts,
@@ -60,6 +61,7 @@ macro_rules! kind {
 
 crate::params! {
     /// A model.
+    #[allow(unreachable_pub, reason = "the macro writes `pub` for kinds of all modules")]
     pub struct Shape {
         /// Family.
         family: String = "olmo2".to_owned();
@@ -141,7 +143,7 @@ pub(super) fn good(text: &str) -> Evaluation {
 }
 
 pub(super) fn bad(text: &str) -> RecipeError {
-    run(text).expect_err("the recipe has mistakes")
+    run(text).expect_err(&format!("{text} has mistakes"))
 }
 
 /// The messages of the mistakes.

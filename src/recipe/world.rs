@@ -39,15 +39,18 @@ pub trait World {
     fn glob(&self, pattern: &str) -> Result<Vec<SourceFile>, WorldError>;
 }
 
+/// Digest and size of a file; it may remember what it read before.
+pub type HashFile<'a> = dyn Fn(&Path) -> Result<(Digest, u64), String> + 'a;
+
 /// The file system below a recipe's folder.
 pub struct DiskWorld<'a> {
     root: PathBuf,
-    hash: &'a dyn Fn(&Path) -> Result<(Digest, u64), String>,
+    hash: &'a HashFile<'a>,
 }
 
 impl<'a> DiskWorld<'a> {
-    /// The world of the recipes in `root`; `hash` gives digest and size of a file, and may remember them.
-    pub fn new(root: impl Into<PathBuf>, hash: &'a dyn Fn(&Path) -> Result<(Digest, u64), String>) -> Self {
+    /// The world of the recipes in `root`.
+    pub fn new(root: impl Into<PathBuf>, hash: &'a HashFile<'a>) -> Self {
         Self { root: root.into(), hash }
     }
 

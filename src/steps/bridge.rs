@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use data::error::DataError;
-use data::observe::Observer;
+use data::{DataError, Observer};
 
 use super::{Closing, Reporter, StepError};
 

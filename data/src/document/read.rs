@@ -86,7 +86,10 @@ pub fn document_files(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
         files.sort();
     }
     if files.is_empty() {
-        return Err(DataError::Nothing { what: "document files (`*.jsonl`, `*.jsonl.gz`, `*.jsonl.zst`)", path: dir.to_path_buf() });
+        return Err(DataError::Nothing {
+            what: "document files (`*.jsonl`, `*.jsonl.gz`, `*.jsonl.zst`)",
+            path: dir.to_path_buf(),
+        });
     }
     Ok(files)
 }
@@ -126,10 +129,9 @@ fn open_decoded(path: &Path, taken: &Arc<AtomicU64>) -> Result<Box<dyn BufRead +
     let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase()).unwrap_or_default();
     Ok(match extension.as_str() {
         "gz" => Box::new(BufReader::with_capacity(1 << 16, flate2::read::MultiGzDecoder::new(BufReader::new(file)))),
-        "zst" | "zstd" => Box::new(BufReader::with_capacity(
-            1 << 17,
-            zstd::Decoder::new(file).map_err(|error| DataError::format(path, error))?,
-        )),
+        "zst" | "zstd" => {
+            Box::new(BufReader::with_capacity(1 << 17, zstd::Decoder::new(file).map_err(|error| DataError::format(path, error))?))
+        }
         _ => Box::new(BufReader::with_capacity(1 << 16, file)),
     })
 }
@@ -167,11 +169,20 @@ impl LineBatch {
     }
 }
 
+/// The file being read.
+struct OpenFile {
+    path: PathBuf,
+    name: Arc<str>,
+    reader: Box<dyn BufRead + Send>,
+    /// Lines read so far.
+    line: u64,
+}
+
 /// Reads batches of lines from a list of files.
 pub(crate) struct LineReader {
     base: PathBuf,
     files: std::vec::IntoIter<PathBuf>,
-    current: Option<(PathBuf, Arc<str>, Box<dyn BufRead + Send>, u64)>,
+    current: Option<OpenFile>,
     taken: Arc<AtomicU64>,
     total: u64,
 }
@@ -199,28 +210,35 @@ impl LineReader {
         loop {
             if self.current.is_none() {
                 let Some(path) = self.files.next() else { return Ok(None) };
-                let file: Arc<str> = relative_name(&self.base, &path).into();
+                let name: Arc<str> = relative_name(&self.base, &path).into();
                 let reader = open_decoded(&path, &self.taken)?;
-                self.current = Some((path, file, reader, 0));
+                self.current = Some(OpenFile { path, name, reader, line: 0 });
             }
-            let Some((path, file, reader, number)) = self.current.as_mut() else { continue };
-            let mut batch =
-                LineBatch { path: path.clone(), file: file.clone(), numbers: Vec::new(), bytes: Vec::new(), ends: Vec::new() };
+            let Some(open) = self.current.as_mut() else { continue };
+            let mut batch = LineBatch {
+                path: open.path.clone(),
+                file: open.name.clone(),
+                numbers: Vec::new(),
+                bytes: Vec::new(),
+                ends: Vec::new(),
+            };
             let mut ended = false;
             while batch.bytes.len() < BATCH_BYTES {
                 let start = batch.bytes.len();
-                let n = reader
-                    .read_until(b'\n', &mut batch.bytes)
-                    .map_err(|error| DataError::Line { path: path.clone(), line: *number + 1, message: error.to_string() })?;
+                let n = open.reader.read_until(b'\n', &mut batch.bytes).map_err(|error| DataError::Line {
+                    path: open.path.clone(),
+                    line: open.line + 1,
+                    message: error.to_string(),
+                })?;
                 if n == 0 {
                     ended = true;
                     break;
                 }
-                *number += 1;
+                open.line += 1;
                 if batch.bytes[start..].iter().all(u8::is_ascii_whitespace) {
                     batch.bytes.truncate(start);
                 } else {
-                    batch.numbers.push(*number);
+                    batch.numbers.push(open.line);
                     batch.ends.push(batch.bytes.len());
                 }
             }

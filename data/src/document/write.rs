@@ -53,13 +53,17 @@ impl DocumentWriter {
     }
 
     fn close_part(&mut self) -> Result<(), DataError> {
-        // The whole part is given in one call: the frame is then the same however the documents arrived.
-        let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
-        compressor.set_parameter(zstd::zstd_safe::CParameter::ChecksumFlag(true))?;
-        let frame = compressor.compress(&self.buffer)?;
+        let frame = compress(&self.buffer)?;
         fs_err::write(self.dir.join(format!("part-{:05}.jsonl.zst", self.parts)), frame)?;
         self.parts += 1;
         self.buffer.clear();
         Ok(())
     }
+}
+
+/// One zstandard frame. All bytes are given in one call: the frame is then the same however they were gathered.
+pub(crate) fn compress(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
+    compressor.set_parameter(zstd::zstd_safe::CParameter::ChecksumFlag(true))?;
+    compressor.compress(bytes)
 }

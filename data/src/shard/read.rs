@@ -103,10 +103,14 @@ impl TokenFiles {
             let out = &mut ids[filled..filled + n];
             match self.meta.dtype {
                 Dtype::Uint16 => {
-                    out.iter_mut().zip(buffer.chunks_exact(2)).for_each(|(id, b)| *id = u32::from(u16::from_le_bytes([b[0], b[1]])));
+                    out.iter_mut()
+                        .zip(buffer.chunks_exact(2))
+                        .for_each(|(id, b)| *id = u32::from(u16::from_le_bytes([b[0], b[1]])));
                 }
                 Dtype::Uint32 => {
-                    out.iter_mut().zip(buffer.chunks_exact(4)).for_each(|(id, b)| *id = u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+                    out.iter_mut()
+                        .zip(buffer.chunks_exact(4))
+                        .for_each(|(id, b)| *id = u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
                 }
             }
             filled += n;

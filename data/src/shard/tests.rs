@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use std::io::Read;
 
 fn corpus() -> tempfile::TempDir {
-    let mut documents: Vec<_> = (0..30).map(|i| Document::new(format!("d{i}"), format!("the cat {i}\n"), ["b", "a"][i % 2])).collect();
+    let mut documents: Vec<_> =
+        (0..30).map(|i| Document::new(format!("d{i}"), format!("the cat {i}\n"), ["b", "a"][i % 2])).collect();
     documents.push(Document::new("blank", " \n", "a"));
     documents.push(Document::new("odd, \"id\"", "ünï", "a/c"));
     write(&documents)
@@ -25,7 +26,10 @@ fn tokenized(dir: &Path) -> (Tokenizer, TokensMeta) {
 fn every_source_has_its_files_and_every_document_its_end() {
     let dir = tempfile::tempdir().unwrap();
     let (tokenizer, meta) = tokenized(dir.path());
-    assert_eq!(meta.sources.iter().map(|s| (s.source.as_str(), s.documents)).collect::<Vec<_>>(), [("a", 15), ("a/c", 1), ("b", 15)]);
+    assert_eq!(
+        meta.sources.iter().map(|s| (s.source.as_str(), s.documents)).collect::<Vec<_>>(),
+        [("a", 15), ("a/c", 1), ("b", 15)]
+    );
     assert_eq!((meta.dtype, meta.sources[1].bytes, meta.sources[1].files[0].name.as_str()), (Dtype::Uint16, 5, "a_c-00000.npy"));
     assert_eq!(meta.tokenizer, tokenizer.digest().unwrap());
     let files = TokenFiles::open(dir.path()).unwrap();

@@ -59,7 +59,15 @@ impl TokenWriter {
     pub fn create(dir: &Path, vocab_size: usize, eos: u32, tokenizer: String) -> Result<TokenWriter, DataError> {
         fs_err::create_dir_all(dir)?;
         let dtype = Dtype::for_vocab(vocab_size);
-        Ok(TokenWriter { dir: dir.to_path_buf(), dtype, vocab_size, eos, tokenizer, sources: BTreeMap::new(), buffer: Vec::new() })
+        Ok(TokenWriter {
+            dir: dir.to_path_buf(),
+            dtype,
+            vocab_size,
+            eos,
+            tokenizer,
+            sources: BTreeMap::new(),
+            buffer: Vec::new(),
+        })
     }
 
     /// Appends a document to the files of its source; the end-of-text id is added unless it is the last one already.

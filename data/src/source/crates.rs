@@ -155,7 +155,8 @@ fn unpack(archive: &CrateRef, path: &Path) -> Result<Vec<Document>, DataError> {
                 return;
             }
             let mut document = Document::new(format!("{}-{}/{name}#{kind}", archive.name, archive.version), text, kind);
-            for (key, value) in [("crate", &archive.name), ("version", &archive.version), ("path", &name), ("license", &license)] {
+            for (key, value) in [("crate", &archive.name), ("version", &archive.version), ("path", &name), ("license", &license)]
+            {
                 document.metadata.insert(key.to_owned(), Value::String(value.clone()));
             }
             documents.push(document);
@@ -242,9 +243,14 @@ mod tests {
         let (cache, output) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let bytes = toy();
         let mut archive = toy_ref(&bytes);
-        let run = |archive: &CrateRef| read_crates(std::slice::from_ref(archive), &[cache.path().into()], output.path(), &()).unwrap_err();
+        let run = |archive: &CrateRef| {
+            read_crates(std::slice::from_ref(archive), &[cache.path().into()], output.path(), &()).unwrap_err()
+        };
         let message = run(&archive).to_string();
-        assert_eq!(message, format!("`toy-1.0.0.crate` is not in `{}`; run `cargo fetch` to download it", cache.path().display()));
+        assert_eq!(
+            message,
+            format!("`toy-1.0.0.crate` is not in `{}`; run `cargo fetch` to download it", cache.path().display())
+        );
         fs_err::write(cache.path().join("toy-1.0.0.crate"), &bytes).unwrap();
         let right = std::mem::replace(&mut archive.sha256, "00".repeat(32));
         let message = run(&archive).to_string();
@@ -252,5 +258,25 @@ mod tests {
         fs_err::write(cache.path().join("toy-1.0.0.crate"), b"no archive").unwrap();
         archive.sha256 = hex(&Sha256::digest(b"no archive"));
         assert!(matches!(run(&archive), DataError::Format { .. }));
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config::with_cases(64))]
+        #[test]
+        fn damaged_archives_never_panic(at in 0usize..10_240, with in proptest::prelude::any::<[u8; 3]>(), cut in 0usize..10_240) {
+            // Damage the tar inside, so that it is not the compression that notices.
+            let mut tar = Vec::new();
+            flate2::read::GzDecoder::new(toy().as_slice()).read_to_end(&mut tar).unwrap();
+            let at = at % (tar.len() - 3);
+            tar[at..at + 3].copy_from_slice(&with);
+            tar.truncate(tar.len() - cut % tar.len());
+            let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            std::io::Write::write_all(&mut gz, &tar).unwrap();
+            let bytes = gz.finish().unwrap();
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("toy.crate");
+            fs_err::write(&path, &bytes).unwrap();
+            let _ = unpack(&toy_ref(&bytes), &path);
+        }
     }
 }

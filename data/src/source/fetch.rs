@@ -261,7 +261,9 @@ mod tests {
     fn goes_on_from_an_earlier_call_and_restarts_when_the_server_knows_no_ranges() {
         let (content, hash) = content();
         for script in [
-            (|_, range, content| answer("206 Partial Content", content.len() - range.unwrap() as usize, &content[range.unwrap() as usize..])) as Script,
+            (|_, range, content| {
+                answer("206 Partial Content", content.len() - range.unwrap() as usize, &content[range.unwrap() as usize..])
+            }) as Script,
             |_, _, content| answer("200 OK", content.len(), content),
         ] {
             let (url, ranges) = serve(content.clone(), script, 1);

@@ -32,7 +32,12 @@ impl Default for Fields {
 ///
 /// Fields that are Dolma's (`source`, `added`, `created`, `version`, `metadata`, `attributes`) keep their place; all others but text
 /// and id move to the metadata. A row without a text is an error that names file and line.
-pub fn read_jsonl(patterns: &[impl AsRef<str>], fields: &Fields, output: &Path, observer: &dyn Observer) -> Result<Totals, DataError> {
+pub fn read_jsonl(
+    patterns: &[impl AsRef<str>],
+    fields: &Fields,
+    output: &Path,
+    observer: &dyn Observer,
+) -> Result<Totals, DataError> {
     let files = expand(patterns)?;
     let base = common_base(&files);
     let mut reader = LineReader::open(&base, files)?;
@@ -107,7 +112,10 @@ mod tests {
     #[test]
     fn other_field_names_and_compressions() {
         let (dir, output) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let mut gz = flate2::write::GzEncoder::new(fs_err::File::create(dir.path().join("a.jsonl.gz")).unwrap(), flate2::Compression::fast());
+        let mut gz = flate2::write::GzEncoder::new(
+            fs_err::File::create(dir.path().join("a.jsonl.gz")).unwrap(),
+            flate2::Compression::fast(),
+        );
         gz.write_all(b"{\"body\":{\"en\":\"one\"},\"n\":7,\"url\":\"u\"}\n").unwrap();
         gz.finish().unwrap();
         let two = zstd::encode_all(&b"{\"body\":{\"en\":\"two\"},\"source\":\"own\"}"[..], 1).unwrap();

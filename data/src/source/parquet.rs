@@ -17,7 +17,12 @@ const ROWS_AT_ONCE: usize = 8192;
 
 /// Reads the text and id columns of all files that the patterns match, in sorted order, into `output`. Rows without an id get
 /// `<file>:<row>` (from 1); rows whose text is null are left out. Progress counts bytes of files.
-pub fn read_parquet(patterns: &[impl AsRef<str>], fields: &Fields, output: &Path, observer: &dyn Observer) -> Result<Totals, DataError> {
+pub fn read_parquet(
+    patterns: &[impl AsRef<str>],
+    fields: &Fields,
+    output: &Path,
+    observer: &dyn Observer,
+) -> Result<Totals, DataError> {
     let files = expand(patterns)?;
     let base = common_base(&files);
     let mut writer = DocumentWriter::create(output)?;
@@ -34,7 +39,13 @@ pub fn read_parquet(patterns: &[impl AsRef<str>], fields: &Fields, output: &Path
     writer.finish()
 }
 
-fn read_file(path: &Path, name: &str, fields: &Fields, writer: &mut DocumentWriter, observer: &dyn Observer) -> Result<(), DataError> {
+fn read_file(
+    path: &Path,
+    name: &str,
+    fields: &Fields,
+    writer: &mut DocumentWriter,
+    observer: &dyn Observer,
+) -> Result<(), DataError> {
     let format = |error: &dyn std::fmt::Display| DataError::format(path, error);
     let file = fs_err::File::open(path)?.into_parts().0;
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| format(&error))?;
@@ -42,7 +53,10 @@ fn read_file(path: &Path, name: &str, fields: &Fields, writer: &mut DocumentWrit
     if !columns.contains(&fields.text) {
         return Err(DataError::format(path, format!("no column `{}`; the columns are {}", fields.text, columns.join(", "))));
     }
-    let wanted: Vec<&str> = [fields.text.as_str(), fields.id.as_str(), "source"].into_iter().filter(|name| columns.iter().any(|column| column == name)).collect();
+    let wanted: Vec<&str> = [fields.text.as_str(), fields.id.as_str(), "source"]
+        .into_iter()
+        .filter(|name| columns.iter().any(|column| column == name))
+        .collect();
     let mask = ProjectionMask::columns(builder.parquet_schema(), wanted);
     let reader = builder.with_projection(mask).with_batch_size(ROWS_AT_ONCE).build().map_err(|error| format(&error))?;
     let mut row = 0u64;
@@ -90,7 +104,8 @@ mod tests {
         ])
         .unwrap();
         let path = dir.path().join("a.parquet");
-        let mut writer = parquet::arrow::ArrowWriter::try_new(std::fs::File::create(&path).unwrap(), batch.schema(), None).unwrap();
+        let mut writer =
+            parquet::arrow::ArrowWriter::try_new(std::fs::File::create(&path).unwrap(), batch.schema(), None).unwrap();
         writer.write(&batch).unwrap();
         writer.close().unwrap();
         let pattern = [path.display().to_string()];
@@ -101,5 +116,17 @@ mod tests {
         assert!(error.ends_with("no column `text`; the columns are n, content"), "{error}");
         fs_err::write(&path, b"PAR1 no").unwrap();
         assert!(matches!(read_parquet(&pattern, &fields, output.path(), &()), Err(DataError::Format { .. })));
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config::with_cases(64))]
+        #[test]
+        fn damaged_files_never_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
+            let (dir, output) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            let path = dir.path().join("a.parquet");
+            let length = (bytes.len() as u32).to_le_bytes();
+            fs_err::write(&path, [b"PAR1", bytes.as_slice(), &length, b"PAR1"].concat()).unwrap();
+            let _ = read_parquet(&[path.display().to_string()], &Fields::default(), output.path(), &());
+        }
     }
 }

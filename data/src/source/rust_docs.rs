@@ -77,7 +77,8 @@ fn flush(block: &mut Vec<&str>, docs: &mut String) {
 
 /// Appends a block without its common indent and its empty ends.
 fn push_block(docs: &mut String, lines: Vec<String>) {
-    let indent = lines.iter().filter(|line| !line.trim().is_empty()).map(|line| line.len() - line.trim_start_matches(' ').len()).min();
+    let indent =
+        lines.iter().filter(|line| !line.trim().is_empty()).map(|line| line.len() - line.trim_start_matches(' ').len()).min();
     let indent = indent.unwrap_or(0);
     let mut text = String::new();
     for line in &lines {

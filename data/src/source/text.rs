@@ -13,7 +13,12 @@ const FILES_AT_ONCE: usize = 256;
 
 /// Reads all files that the patterns match, in sorted order, into `output`. Every document has `source` as its source and the file's
 /// path below the directory they all share as its id. A file that is not UTF-8 is an error; an empty one is left out.
-pub fn read_text(patterns: &[impl AsRef<str>], source: &str, output: &Path, observer: &dyn Observer) -> Result<Totals, DataError> {
+pub fn read_text(
+    patterns: &[impl AsRef<str>],
+    source: &str,
+    output: &Path,
+    observer: &dyn Observer,
+) -> Result<Totals, DataError> {
     let files = expand(patterns)?;
     let base = common_base(&files);
     let mut writer = DocumentWriter::create(output)?;
@@ -32,9 +37,8 @@ pub fn read_text(patterns: &[impl AsRef<str>], source: &str, output: &Path, obse
 
 fn read_file(path: &PathBuf, base: &Path, source: &str) -> Result<Document, DataError> {
     let bytes = fs_err::read(path)?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        DataError::format(path, format!("not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
-    })?;
+    let text = String::from_utf8(bytes)
+        .map_err(|error| DataError::format(path, format!("not UTF-8 at byte {}", error.utf8_error().valid_up_to())))?;
     Ok(Document::new(relative_name(base, path), text, source))
 }
 

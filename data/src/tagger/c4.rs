@@ -54,7 +54,8 @@ static NAUGHTY: LazyLock<Naughty> = LazyLock::new(|| {
 /// Whether text in lower case holds a word or a phrase of the list.
 fn is_naughty(lower: &str) -> bool {
     let naughty = &*NAUGHTY;
-    let word = |word: &super::text::Word| word.bytes.len() <= naughty.longest && naughty.words.contains(&lower[word.bytes.clone()]);
+    let word =
+        |word: &super::text::Word| word.bytes.len() <= naughty.longest && naughty.words.contains(&lower[word.bytes.clone()]);
     super::text::split(lower).iter().any(word) || naughty.phrases.is_match(lower)
 }
 
@@ -113,7 +114,8 @@ fn v1(text: &Text<'_>) -> Found {
             few_words.push((FEW_WORDS, span));
         }
         naughty = naughty || is_naughty(lower);
-        javascript = javascript || (lower.contains("javascript") && lower.split(super::python::is_space).any(|word| word == "javascript"));
+        javascript =
+            javascript || (lower.contains("javascript") && lower.split(super::python::is_space).any(|word| word == "javascript"));
         lorem = lorem || lower.contains("lorem ipsum");
         curly = curly || lower.contains('{');
         lines += 1;
@@ -121,7 +123,8 @@ fn v1(text: &Text<'_>) -> Found {
     }
     let mut found = no_punctuation;
     found.append(&mut few_words);
-    let flags = [("has_naughty_word", naughty), ("has_javascript", javascript), ("has_lorem_ipsum", lorem), ("has_curly_brace", curly)];
+    let flags =
+        [("has_naughty_word", naughty), ("has_javascript", javascript), ("has_lorem_ipsum", lorem), ("has_curly_brace", curly)];
     found.extend(flags.into_iter().filter(|(_, set)| *set).map(|(name, _)| (name, Span { start: 0, end, score: 1.0 })));
     found.push(("line_count", Span { start: 0, end, score: lines as f64 }));
     found

@@ -173,10 +173,8 @@ fn repetition(text: &Text<'_>, characters: f64, emit: &mut impl FnMut(usize, f64
     }
     let length = |start: usize, n: usize| before[start + n] - before[start];
     // Positions whose n-gram is repeated, with the number of that n-gram.
-    let mut repeated: Vec<(u32, u32)> = (0..words.len() as u32)
-        .map(|i| (i, word_ids[i as usize]))
-        .filter(|&(_, id)| word_counts[id as usize] > 1)
-        .collect();
+    let mut repeated: Vec<(u32, u32)> =
+        (0..words.len() as u32).map(|i| (i, word_ids[i as usize])).filter(|&(_, id)| word_counts[id as usize] > 1).collect();
     let mut grams: HashMap<u64, u32, ahash::RandomState> = HashMap::with_hasher(ahash::RandomState::with_seeds(5, 6, 7, 8));
     let mut counts: Vec<(u32, u32)> = Vec::new();
     let mut next: Vec<(u32, u32)> = Vec::new();
@@ -202,7 +200,8 @@ fn repetition(text: &Text<'_>, characters: f64, emit: &mut impl FnMut(usize, f64
         }
         if n <= 4 {
             // The first position stands for all n-grams that occur once.
-            let (count, start) = counts.iter().fold((1, 0), |best, &(count, start)| if count > best.0 { (count, start) } else { best });
+            let (count, start) =
+                counts.iter().fold((1, 0), |best, &(count, start)| if count > best.0 { (count, start) } else { best });
             emit(n - 2, f64::from(count) * length(start as usize, n) as f64 / characters);
         }
         next.retain(|&(_, id)| counts[id as usize].0 > 1);

@@ -197,8 +197,14 @@ mod tests {
             ("de", "Der schnelle braune Fuchs springt über den faulen Hund, und dann ist es Zeit, dass wir nach Hause gehen."),
             ("fr", "Le renard brun saute par-dessus le chien paresseux, et il est temps pour nous de rentrer dans la maison."),
             ("es", "El rápido zorro marrón salta sobre el perro perezoso, y es hora de que todos se vayan a la casa."),
-            ("it", "La volpe marrone salta sopra il cane pigro, ed è ora che tutti noi andiamo a casa per dormire con gli altri."),
-            ("pt", "A rápida raposa marrom pula sobre o cão preguiçoso, e é hora de todos irem para a casa, mas não com os outros."),
+            (
+                "it",
+                "La volpe marrone salta sopra il cane pigro, ed è ora che tutti noi andiamo a casa per dormire con gli altri.",
+            ),
+            (
+                "pt",
+                "A rápida raposa marrom pula sobre o cão preguiçoso, e é hora de todos irem para a casa, mas não com os outros.",
+            ),
             ("nl", "De snelle bruine vos springt over de luie hond, en dan is het tijd dat we naar huis gaan om te slapen."),
             ("other", "Быстрая коричневая лиса прыгает через ленивую собаку."),
             ("other", "素早い茶色の狐がのろまな犬を飛び越える。"),

@@ -174,7 +174,9 @@ impl Tagger for Pii {
         let hints = Hints::of(string);
         let mut spans: Vec<(&'static str, Range<usize>)> = Vec::new();
         if hints.email() {
-            spans.extend(EMAIL_PATTERN.find_iter(string).filter(|found| is_email(found.as_str())).map(|found| (EMAIL, found.range())));
+            spans.extend(
+                EMAIL_PATTERN.find_iter(string).filter(|found| is_email(found.as_str())).map(|found| (EMAIL, found.range())),
+            );
         }
         for (kind, possible, pattern) in [(PHONE, hints.phone(), &PHONE_PATTERN), (IP, hints.ip(), &IP_PATTERN)] {
             if possible {

@@ -35,7 +35,17 @@ pub(crate) fn class(pattern: &str) -> Vec<(u32, u32)> {
 /// Whether sorted ranges contain a character.
 pub(crate) fn in_ranges(ranges: &[(u32, u32)], c: char) -> bool {
     let c = c as u32;
-    ranges.binary_search_by(|&(low, high)| if high < c { std::cmp::Ordering::Less } else if low > c { std::cmp::Ordering::Greater } else { std::cmp::Ordering::Equal }).is_ok()
+    ranges
+        .binary_search_by(|&(low, high)| {
+            if high < c {
+                std::cmp::Ordering::Less
+            } else if low > c {
+                std::cmp::Ordering::Greater
+            } else {
+                std::cmp::Ordering::Equal
+            }
+        })
+        .is_ok()
 }
 
 /// Whether any character of a word is alphabetic in the sense of `str.isalpha()`.

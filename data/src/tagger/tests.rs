@@ -47,7 +47,12 @@ fn check(tagger: &str, sets: &[&str]) {
             }
         }
     }
-    assert!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences[..differences.len().min(10)].join("\n"));
+    assert!(
+        differences.is_empty(),
+        "{} differences:\n{}",
+        differences.len(),
+        differences[..differences.len().min(10)].join("\n")
+    );
 }
 
 const ALL: [&str; 3] = ["edge", "empty", "sample"];
@@ -85,7 +90,8 @@ fn language_agrees_with_cld2_on_english() {
     let taggers = taggers(&["language"]).unwrap();
     let (mut agree, mut judged) = (0, 0);
     for (mut document, (_, theirs)) in documents("sample").into_iter().zip(golden("cld2_en_doc_v2", "sample")) {
-        let score = |kind: &str| theirs.get(&format!("cld2_en_doc_v2__cld2_en_doc_v2__{kind}")).map_or(0.0, |spans| spans[0].score);
+        let score =
+            |kind: &str| theirs.get(&format!("cld2_en_doc_v2__cld2_en_doc_v2__{kind}")).map_or(0.0, |spans| spans[0].score);
         tag_document(&mut document, &taggers);
         let ours = &summary(&document)["language"];
         // Where one of the two has no opinion, or the document is code, there is nothing to agree on.
@@ -121,7 +127,10 @@ fn summaries_are_flat_numbers() {
     let summary = summary(&document);
     let value = |group: &str, field: &str| summary[group][field];
     assert_eq!((value("gopher", "word_count"), value("gopher", "fraction_of_characters_in_duplicate_10grams")), (7.0, 0.0));
-    assert_eq!((value("c4", "has_curly_brace"), value("c4", "has_javascript"), value("c4", "lines_with_no_ending_punctuation")), (1.0, 0.0, 2.0));
+    assert_eq!(
+        (value("c4", "has_curly_brace"), value("c4", "has_javascript"), value("c4", "lines_with_no_ending_punctuation")),
+        (1.0, 0.0, 2.0)
+    );
     assert_eq!((value("pii", "count"), value("pii", "email_address"), value("pii", "phone_number")), (1.0, 1.0, 0.0));
     assert_eq!((value("mine", "score"), value("other", "spans")), (0.25, 2.0));
     assert!(value("language", "en") > 0.0);

@@ -51,10 +51,7 @@ pub(crate) fn recognise(tokenizer: &tokenizers::Tokenizer) -> Option<Digits> {
     }
     let found = serde_json::to_value(tokenizer.get_pre_tokenizer()?).ok()?;
     let (split, level) = (&found["pretokenizers"][0], &found["pretokenizers"][1]);
-    let whole = match (split["behavior"].as_str()?, split["invert"].as_bool()?) {
-        ("Isolated", _) | ("Removed", true) => true,
-        _ => false,
-    };
+    let whole = matches!((split["behavior"].as_str()?, split["invert"].as_bool()?), ("Isolated", _) | ("Removed", true));
     let plain = level["type"] == "ByteLevel" && level["add_prefix_space"] == false && level["use_regex"] == false;
     if found["pretokenizers"].as_array()?.len() != 2 || split["type"] != "Split" || !whole || !plain {
         return None;
@@ -164,7 +161,8 @@ fn piece_end(classes: &Classes, text: &str, start: usize, digits: Digits) -> usi
         }
         Class::Space | Class::Newline | Class::Other => {}
     }
-    let spaced = first == Class::Space && text.as_bytes()[start] == b' ' && matches!(classes.at(text, second), Some((Class::Other, _)));
+    let spaced =
+        first == Class::Space && text.as_bytes()[start] == b' ' && matches!(classes.at(text, second), Some((Class::Other, _)));
     if first == Class::Other || spaced {
         let end = classes.run(text, second, Class::Other);
         return classes.run(text, end, Class::Newline);
@@ -212,7 +210,13 @@ mod tests {
 
     /// What the library's regular expression gives.
     fn expected<'a>(text: &'a str, regex: &tokenizers::utils::SysRegex) -> Vec<&'a str> {
-        regex.find_matches(text).unwrap().into_iter().map(|((start, end), _)| &text[start..end]).filter(|piece| !piece.is_empty()).collect()
+        regex
+            .find_matches(text)
+            .unwrap()
+            .into_iter()
+            .map(|((start, end), _)| &text[start..end])
+            .filter(|piece| !piece.is_empty())
+            .collect()
     }
 
     fn regex(digits: Digits) -> tokenizers::utils::SysRegex {

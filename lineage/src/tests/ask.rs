@@ -21,10 +21,8 @@ fn what_made_this() {
     let key = answer(&lineage, "select key from outputs where run = 'calm-ant'").replace("key | ", "");
     for what in [&key[..10], "report"] {
         let table = lineage.ask(&Question::Made { what }).unwrap();
-        let rows: Vec<String> = table
-            .rows()
-            .map(|row| [0, 1, 2, 3, 5, 6, 7].map(|column| row[column].to_string()).join("; "))
-            .collect();
+        let rows: Vec<String> =
+            table.rows().map(|row| [0, 1, 2, 3, 5, 6, 7].map(|column| row[column].to_string()).join("; ")).collect();
         let (run, lr) = if what == "report" { ("bold-bee", "0.001") } else { ("calm-ant", "0.01") };
         assert_eq!(
             rows,
@@ -99,9 +97,10 @@ fn every_view_can_be_read_and_is_documented() {
     let lineage = story().lineage();
     let docs = lineage.describe().unwrap();
     let names: Vec<_> = docs.views.iter().map(|view| view.name.as_str()).collect();
-    for name in "runs settings steps edges outputs executions reasons events progress metrics machine gpus artifacts files inputs \
+    for name in
+        "runs settings steps edges outputs executions reasons events progress metrics machine gpus artifacts files inputs \
                  params artifact_params results licences sources ancestors descendants warnings"
-        .split_whitespace()
+            .split_whitespace()
     {
         assert!(names.contains(&name), "no view `{name}`");
     }
@@ -148,7 +147,9 @@ fn writing_is_refused() {
         assert!(error.to_string().contains("sql only reads"), "{error}");
     }
     // What looks like a question is refused by DuckDB.
-    for sql in ["with x as (select 'calm-ant' as run) delete from raw.runs", "explain analyze with x as (select 1) delete from raw.runs"] {
+    for sql in
+        ["with x as (select 'calm-ant' as run) delete from raw.runs", "explain analyze with x as (select 1) delete from raw.runs"]
+    {
         let error = lineage.query(sql).unwrap_err();
         assert!(error.to_string().contains("read-only"), "{sql}: {error}");
     }
@@ -163,7 +164,10 @@ fn errors_are_duckdbs_own() {
     assert!(error.contains("Referenced column \"foo\" not found"), "{error}");
     assert!(error.contains("LINE 2: select foo\n               ^"), "{error}");
     assert_eq!(answer(&lineage, "select 1 as a; select 2 as b"), "b | 2");
-    assert_eq!(lineage.query_all("select 1; show tables; describe runs; pivot (select 1 k, 2 v) on k using sum(v)").unwrap().len(), 4);
+    assert_eq!(
+        lineage.query_all("select 1; show tables; describe runs; pivot (select 1 k, 2 v) on k using sum(v)").unwrap().len(),
+        4
+    );
 }
 
 #[test]
@@ -174,8 +178,11 @@ fn tables_have_every_format() {
         'nan'::double as nan, map {'a': 1} as m, true as b, '' as empty, 0.1::float as f";
     let table = lineage.query(sql).unwrap();
     let types: Vec<_> = table.columns().into_iter().map(|column| column.type_name).collect();
-    assert_eq!(types.join(" "), "VARCHAR INTEGER DOUBLE INTEGER INTEGER[] STRUCT(k VARCHAR) HUGEINT TIMESTAMP ENUM DECIMAL(4,2) DOUBLE \
-        MAP(VARCHAR, INTEGER) BOOLEAN VARCHAR FLOAT");
+    assert_eq!(
+        types.join(" "),
+        "VARCHAR INTEGER DOUBLE INTEGER INTEGER[] STRUCT(k VARCHAR) HUGEINT TIMESTAMP ENUM DECIMAL(4,2) DOUBLE \
+        MAP(VARCHAR, INTEGER) BOOLEAN VARCHAR FLOAT"
+    );
     let text = csv(&table);
     assert_eq!(text.lines().next(), Some("t,n,x,e,l,s,t,time,licence,d,nan,m,b,empty,f"));
     let row = "\"a,\"\"b\"\"\",1,0.5,,\"[1, 2]\",{k: 'v'},3,2024-01-02 03:04:05.250,MIT,1.50,NaN,{a: 1},true,\"\",0.1";
@@ -205,7 +212,8 @@ fn parquet_reads_back() {
     let path = story.runs.path().join("steps.parquet");
     let table = lineage.query("select *, id, 1::hugeint h from steps order by run, id").unwrap();
     table.write_parquet(&path).unwrap();
-    let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(fs_err::File::open(&path).unwrap().into_file(), 100);
+    let reader =
+        parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(fs_err::File::open(&path).unwrap().into_file(), 100);
     let batches: Vec<_> = reader.unwrap().map(Result::unwrap).collect();
     assert_eq!(batches.iter().map(|batch| batch.num_rows()).sum::<usize>(), table.len());
     assert_eq!(batches[0].schema().field(1).name(), "step");

@@ -6,7 +6,7 @@ use plan::{Digest, Event, Key, Machine, RunStatus, StepId};
 use proptest::prelude::*;
 
 use super::story::{started, story};
-use super::{Runs, answer, everything, lines, no_manifests};
+use super::{Runs, answer, everything, lines};
 use crate::Lineage;
 
 fn key(byte: u8) -> Key {
@@ -25,7 +25,15 @@ fn every_event() -> Vec<Event> {
         Event::StepProgress { step, done: 1, total: None, unit: "documents".into() },
         Event::Metrics { step, at: 1, values: metrics.clone() },
         Event::Log { step, line: "a \"line\", of\ttext — é".into() },
-        Event::StepFinished { step, key: key(1), digest: Digest::from_bytes([2; 32]), hit: false, seconds: 2.0, bytes: 3, metrics },
+        Event::StepFinished {
+            step,
+            key: key(1),
+            digest: Digest::from_bytes([2; 32]),
+            hit: false,
+            seconds: 2.0,
+            bytes: 3,
+            metrics,
+        },
         Event::StepKeyed { step: StepId(1), key: key(3), hit: false, because: vec![] },
         Event::StepStarted { step: StepId(1), key: key(3), threads: 2, resumed: false },
         Event::StepFailed { step: StepId(1), error: "no space left".into(), seconds: 1.0 },
@@ -121,7 +129,8 @@ fn a_running_step_shows_as_its_last_event_says() {
     let mut runs = Runs::new();
     let mut lineage = Lineage::open_in_memory().unwrap();
     let events = every_event();
-    let states = |lineage: &Lineage| answer(lineage, "select string_agg(state, ' ' order by id) s from steps").replace("s | ", "");
+    let states =
+        |lineage: &Lineage| answer(lineage, "select string_agg(state, ' ' order by id) s from steps").replace("s | ", "");
     let expected = [
         (1, "waiting waiting waiting waiting"),
         (3, "ready waiting waiting waiting"),
@@ -142,8 +151,10 @@ fn a_running_step_shows_as_its_last_event_says() {
     }
     let errors = answer(&lineage, "select step, error from steps where error is not null order by id");
     assert_eq!(errors, "step,error | tokens,no space left | base,step `tokens` failed");
-    assert_eq!(answer(&lineage, "select key = repeat('01', 32) as k, producer is null as p, path from inputs order by path"),
-        "k,p,path | true,true,data/books.txt | false,false,");
+    assert_eq!(
+        answer(&lineage, "select key = repeat('01', 32) as k, producer is null as p, path from inputs order by path"),
+        "k,p,path | true,true,data/books.txt | false,false,"
+    );
 }
 
 #[test]
@@ -182,39 +193,63 @@ fn an_artifact_made_again_replaces_the_former() {
     manifest.provenance.finished_ms += 5;
     manifest.metrics.insert("cost/tokens".into(), 2000.0);
     lineage.sync(&story.runs.journals, &mut std::iter::once((manifest, preimage))).unwrap();
-    let sql = "select count(distinct a.key) n, sum(value) t from artifacts a join results using (key) where metric = 'cost/tokens'";
+    let sql =
+        "select count(distinct a.key) n, sum(value) t from artifacts a join results using (key) where metric = 'cost/tokens'";
     assert_eq!(answer(&lineage, sql), "n,t | 2,3000.0");
     assert_eq!(answer(&lineage, "select count(*) n from files"), "n | 6");
 }
 
 #[test]
 fn two_hundred_thousand_metrics_are_no_burden() {
+    let mut runs = Runs::new();
+    runs.write("big-bat", &metrics(40_000));
+    let path = runs.path().join("lineage.duckdb");
+    let begun = std::time::Instant::now();
+    let mut lineage = Lineage::open(&path).unwrap();
+    assert!(runs.sync(&mut lineage).rows > 200_000);
+    let sql = "select step, metric, last(value) v from metrics group by all order by metric limit 1";
+    assert_eq!(answer(&lineage, sql), "step,metric,v | base,optim/LR,2.5e-5");
+    drop(lineage);
+    let again = Lineage::open(&path).unwrap();
+    assert_eq!(answer(&again, "select count(*) n from metrics"), "n | 200000");
+    assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
+}
+
+/// The journal of a run with five metrics at each of `iterations`.
+fn metrics(iterations: u64) -> Vec<u8> {
     let mut events = vec![started("big-bat", 0.1)];
-    for at in 0..40_000_u64 {
+    for at in 0..iterations {
         let names = ["train/CE loss", "train/PPL", "optim/total grad norm", "optim/LR", "throughput/device/TPS"];
         let values = names.iter().map(|name| ((*name).to_owned(), 1.0 / (at as f64 + 1.0))).collect();
         events.push(Event::Metrics { step: StepId(2), at, values });
     }
+    lines(0, &events)
+}
+
+/// Where the time goes, for `cargo test --release -- --ignored --nocapture measure`.
+#[test]
+#[ignore = "a measurement"]
+fn measure() {
     let mut runs = Runs::new();
-    runs.write("big-bat", &lines(0, &events));
+    runs.write("big-bat", &metrics(20_000));
     let path = runs.path().join("lineage.duckdb");
-    let begun = std::time::Instant::now();
-    let mut lineage = Lineage::open(&path).unwrap();
-    let opened = begun.elapsed();
-    let report = runs.sync(&mut lineage);
-    let synced = begun.elapsed();
-    assert!(report.rows > 200_000);
-    let sql = "select step, metric, last(value order by iteration) v from metrics group by all order by metric limit 1";
-    assert_eq!(answer(&lineage, sql), "step,metric,v | base,optim/LR,2.5e-5");
-    drop(lineage);
-    let closed = begun.elapsed();
-    let again = Lineage::open(&path).unwrap();
-    assert_eq!(answer(&again, "select count(*) n from metrics"), "n | 200000");
-    let asked = begun.elapsed();
-    assert!(asked.as_secs() < 60, "created {opened:?}, read {synced:?}, closed {closed:?}, opened and asked {asked:?}");
-    if std::env::var_os("SHOW_TIMES").is_some() {
-        let text = format!("created {opened:?}, read {synced:?}, closed {closed:?}, opened and asked {asked:?}\n");
-        std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes()).unwrap();
-    }
-    drop(no_manifests());
+    let mut text = String::new();
+    let mut timed = |what: &str, body: &mut dyn FnMut()| {
+        let begun = std::time::Instant::now();
+        body();
+        text += &format!("{what}: {:.1} ms\n", begun.elapsed().as_secs_f64() * 1e3);
+    };
+    let mut lineage = None;
+    timed("open in memory", &mut || drop(Lineage::open_in_memory().unwrap()));
+    timed("create the file", &mut || lineage = Some(Lineage::open(&path).unwrap()));
+    timed("read 100 000 metric rows", &mut || assert!(runs.sync(lineage.as_mut().unwrap()).rows > 100_000));
+    timed("nothing new", &mut || assert_eq!(runs.sync(lineage.as_mut().unwrap()).rows, 0));
+    timed("close", &mut || drop(lineage.take()));
+    timed("open again", &mut || lineage = Some(Lineage::open(&path).unwrap()));
+    timed("count the runs", &mut || assert_eq!(answer(lineage.as_ref().unwrap(), "select count(*) n from runs"), "n | 1"));
+    timed("last of each metric", &mut || {
+        assert_eq!(lineage.as_ref().unwrap().query("select metric, last(value) from metrics group by all").unwrap().len(), 5);
+    });
+    timed("describe", &mut || drop(lineage.as_ref().unwrap().describe().unwrap()));
+    std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes()).unwrap();
 }

@@ -1,5 +1,7 @@
 //! Opening the file: again, while another has it, damaged, of another version, where nothing may be written.
 
+use std::io::Read;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::story::story;
@@ -34,6 +36,43 @@ fn a_file_in_use_is_answered_from_memory() {
     assert_eq!(everything(&second), everything(&story.lineage()));
     drop(first);
     assert_eq!(Lineage::open(&path).unwrap().notices(), []);
+}
+
+/// Not a test: the other process of the next one. It keeps the file until its standard input ends.
+#[test]
+#[ignore = "run by another test"]
+fn another_process() {
+    let Some(path) = std::env::var_os("LINEAGE_TEST_HOLD") else { return };
+    let lineage = Lineage::open(path.as_ref()).unwrap();
+    assert_eq!(lineage.notices(), []);
+    fs_err::write(std::path::Path::new(&path).with_extension("held"), "").unwrap();
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+}
+
+#[test]
+fn a_file_of_another_process_is_answered_from_memory_and_left_whole() {
+    let story = story();
+    let path = story.runs.path().join("lineage.duckdb");
+    let mut lineage = Lineage::open(&path).unwrap();
+    lineage.sync(&story.runs.journals, &mut story.manifests.clone().into_iter()).unwrap();
+    drop(lineage);
+    let mut other = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--ignored", "tests::open::another_process"])
+        .env("LINEAGE_TEST_HOLD", &path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    while !path.with_extension("held").exists() {
+        assert_eq!(other.try_wait().unwrap(), None, "the other process ended early");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let waited = Lineage::open_waiting(&path, Duration::from_millis(200)).unwrap();
+    assert_eq!(waited.notices(), [Notice::Locked { path: path.clone() }]);
+    drop(other.stdin.take());
+    assert!(other.wait().unwrap().success());
+    let free = Lineage::open(&path).unwrap();
+    assert_eq!((free.notices(), answer(&free, "select count(*) n from runs")), (&[][..], "n | 2".to_owned()));
 }
 
 #[test]

@@ -11,8 +11,7 @@ use plan::{
 use super::{Runs, lines};
 use crate::Lineage;
 
-const STEPS: [(&str, &str); 4] =
-    [("raw", "documents"), ("tokens", "tokenize"), ("base", "pretrain"), ("report", "evaluate")];
+const STEPS: [(&str, &str); 4] = [("raw", "documents"), ("tokens", "tokenize"), ("base", "pretrain"), ("report", "evaluate")];
 
 pub(super) struct Story {
     pub(super) runs: Runs,
@@ -98,7 +97,7 @@ fn play(run: &str, lr: f64, start_ms: u64, manifests: &mut Vec<(Manifest, Preima
     let mut events = vec![started(run, lr)];
     let mut last: Option<(Key, Digest)> = None;
     let (mut executed, mut hits) = (0, 0);
-    for id in 0..STEPS.len() {
+    for (id, (name, kind)) in STEPS.into_iter().enumerate() {
         let input = match last {
             Some((key, digest)) => InputRecord { port: "input".into(), digest, key: Some(key) },
             None => InputRecord { port: "documents data/books.txt".into(), digest: Digest::from_bytes([8; 32]), key: None },
@@ -107,7 +106,7 @@ fn play(run: &str, lr: f64, start_ms: u64, manifests: &mut Vec<(Manifest, Preima
         let (key, step) = (preimage.key(), StepId(id));
         let found = manifests.iter().find(|(manifest, _)| manifest.key == key).map(|(manifest, _)| manifest.clone());
         let hit = found.is_some();
-        let before = manifests.iter().rev().find(|(manifest, _)| manifest.provenance.step == STEPS[id].0);
+        let before = manifests.iter().rev().find(|(manifest, _)| manifest.provenance.step == name);
         let because = if hit { vec![] } else { before.map_or(vec![], |(_, before)| preimage.differences(before)) };
         events.push(Event::StepKeyed { step, key, hit, because });
         if !hit {
@@ -119,19 +118,23 @@ fn play(run: &str, lr: f64, start_ms: u64, manifests: &mut Vec<(Manifest, Preima
                 }
                 events.push(Event::StepProgress { step, done: 1000, total: Some(1000), unit: "tokens".into() });
             }
-            events.push(Event::Log { step, line: format!("{} is done", STEPS[id].0) });
+            events.push(Event::Log { step, line: format!("{name} is done") });
         }
         let manifest = found.unwrap_or_else(|| Manifest {
             format: 1,
             key,
             digest: Digest::from_bytes(key.as_bytes().map(|byte| byte ^ 0x55)),
-            kind: STEPS[id].1.into(),
-            files: vec![FileEntry { path: "data".into(), bytes: 100 * (id as u64 + 1), digest: Digest::from_bytes([id as u8; 32]) }],
+            kind: kind.into(),
+            files: vec![FileEntry {
+                path: "data".into(),
+                bytes: 100 * (id as u64 + 1),
+                digest: Digest::from_bytes([id as u8; 32]),
+            }],
             inputs: vec![input],
             metrics: metrics(id, lr),
             provenance: Provenance {
                 run: run.into(),
-                step: STEPS[id].0.into(),
+                step: name.into(),
                 finished_ms: start_ms + 1000 * events.len() as u64,
                 seconds: id as f64 + 0.5,
                 host: "box".into(),

@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use rhai::{ASTFlags, Dynamic, Expr, FnCallExpr, FnPtr, FlowControl, Position, Stmt};
+use rhai::{ASTFlags, Array, Dynamic, Expr, FlowControl, FnCallExpr, FnPtr, Map, Position, Stmt};
 
 use super::Refusal;
 use super::literal::{constant, text_literal};
@@ -64,6 +64,9 @@ impl Frame {
 }
 
 type Printed = Result<String, Refusal>;
+
+/// The rest of a chain: whether a dot comes first, its flags, and what follows.
+type Link<'e> = (bool, ASTFlags, &'e Expr);
 
 /// The canonical text of a closure found in `home` or another text, before it is brought to its fixed point.
 pub(super) fn print(pointer: &FnPtr, home: Option<&Text>, around: &dyn Surroundings) -> Printed {
@@ -455,17 +458,56 @@ impl Printer<'_> {
 
     fn chain(&mut self, expr: &Expr, frame: &mut Frame) -> Printed {
         let (Expr::Dot(sides, flags, _) | Expr::Index(sides, flags, _)) = expr else { return self.expr(expr, frame) };
+        if let Some((value, position, rest)) = self.captured_entry(expr, frame) {
+            let head = self.constant(&value, position, frame)?;
+            return Ok(match rest {
+                Some((dot, flags, rest)) => format!("({head}){}", self.link(dot, flags, rest, frame)?),
+                None => head,
+            });
+        }
         let head = self.expr(&sides.lhs, frame)?;
-        let plain = matches!(sides.lhs, Expr::Variable(..) | Expr::ThisPtr(_)) && head.chars().all(|c| c.is_ascii_alphanumeric());
-        let head = if plain || head.starts_with('(') && matches!(sides.lhs, Expr::FnCall(ref call, _) if call.op_token.is_some()) {
-            head
-        } else if matches!(&sides.lhs, Expr::FnCall(call, _) if call.op_token.is_none()) {
-            head
-        } else {
-            format!("({head})")
-        };
+        let name = matches!(sides.lhs, Expr::Variable(..) | Expr::ThisPtr(_)) && head.chars().all(|c| c.is_ascii_alphanumeric());
+        // Calls stand for themselves, and operators have brackets already.
+        let head = if name || matches!(sides.lhs, Expr::FnCall(..)) { head } else { format!("({head})") };
         let tail = self.link(matches!(expr, Expr::Dot(..)), *flags, &sides.rhs, frame)?;
         Ok(format!("{head}{tail}"))
+    }
+
+    /// The entry of a captured map or list that a chain begins with, and the rest of the chain: what else the value holds does not
+    /// matter to the closure.
+    fn captured_entry<'e>(&self, expr: &'e Expr, frame: &Frame) -> Option<(Dynamic, Position, Option<Link<'e>>)> {
+        let (mut link, first): (Link<'e>, &Expr) = match expr {
+            Expr::Dot(sides, flags, _) => ((true, *flags, &sides.rhs), &sides.lhs),
+            Expr::Index(sides, flags, _) => ((false, *flags, &sides.rhs), &sides.lhs),
+            _ => return None,
+        };
+        let Expr::Variable(variable, _, position) = first else { return None };
+        let Some(Binding::Constant(value)) = frame.find(&variable.1).filter(|_| variable.2.path.is_empty()) else { return None };
+        let (mut value, mut found) = (value.clone(), None);
+        loop {
+            let (dot, flags, rest) = link;
+            let (here, next): (&Expr, Option<Link<'e>>) = match rest {
+                Expr::Dot(sides, inner, _) if dot || !flags.contains(ASTFlags::BREAK) => (&sides.lhs, Some((true, *inner, &sides.rhs))),
+                Expr::Index(sides, inner, _) if dot || !flags.contains(ASTFlags::BREAK) => (&sides.lhs, Some((false, *inner, &sides.rhs))),
+                other => (other, None),
+            };
+            let entry = match here {
+                Expr::Property(property, _) if dot => value.read_lock::<Map>().and_then(|map| map.get(property.2.as_str()).cloned()),
+                Expr::StringConstant(name, _) if !dot => value.read_lock::<Map>().and_then(|map| map.get(name.as_str()).cloned()),
+                Expr::IntegerConstant(index, _) if !dot => {
+                    let index = usize::try_from(*index).ok();
+                    value.read_lock::<Array>().zip(index).and_then(|(items, index)| items.get(index).cloned())
+                }
+                _ => None,
+            };
+            let Some(entry) = entry else { return found };
+            value = entry.flatten();
+            found = Some((value.clone(), *position, next));
+            match next {
+                Some(next) => link = next,
+                None => return found,
+            }
+        }
     }
 
     /// The rest of a chain, from the operator on.

@@ -18,11 +18,9 @@ pub(super) fn constant(value: &Dynamic, closure: WriteClosure<'_>) -> Result<Str
         return Ok(value.to_string());
     }
     if let Ok(value) = value.as_int() {
-        return Ok(match value {
-            // Its absolute value is not an integer.
-            i64::MIN => "((-9223372036854775807) - 1)".to_owned(),
-            ..0 => format!("({value})"),
-            _ => value.to_string(),
+        return Ok(match value.checked_abs() {
+            None => "((-9223372036854775807) - 1)".to_owned(),
+            Some(_) => bracketed(value),
         });
     }
     if let Ok(value) = value.as_float() {

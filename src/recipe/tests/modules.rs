@@ -42,8 +42,8 @@ fn a_closure_of_a_module_travels_from_the_recipe() {
 
 #[test]
 fn folders_and_modules_of_modules() {
-    let modules = [("lib/a.rhai", "import \"b\" as b; fn go() { [1, 2].map(|x| b::add(x)) }"), ("lib/b.rhai", "fn add(x) { x + one() } fn one() { 1 }")];
-    let evaluation = with_modules("import \"lib/a\" as a; print(a::go());", &modules, &[]).unwrap_or_else(|error| panic!("{error}"));
+    let modules = [("lib/a.rhai", "import \"b\" as b; fn start() { [1, 2].map(|x| b::add(x)) }"), ("lib/b.rhai", "fn add(x) { x + one() } fn one() { 1 }")];
+    let evaluation = with_modules("import \"lib/a\" as a; print(a::start());", &modules, &[]).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(evaluation.notes, ["[2, 3]"]);
 }
 
@@ -81,7 +81,7 @@ fn what_is_wrong_with_imports() {
     );
     assert_eq!(
         told("import \"bad\" as b; b::f(1).dedup(2);", &[("bad.rhai", "fn f(x) { x + }")]),
-        ["recipes/bad.rhai:1:15 syntax: Unexpected '}'"]
+        ["recipes/r.rhai:1:34 parameter `by` of `dedup`: expected string, found integer 2", "recipes/bad.rhai:1:15 syntax: Unexpected '}'"]
     );
     let circle = told("import \"a\" as a;", &[("a.rhai", "import \"b\" as b;"), ("b.rhai", "import \"a\" as a;")]);
     assert!(circle[0].contains("modules import each other in a circle: recipes/a.rhai -> recipes/b.rhai -> recipes/a.rhai"), "{circle:?}");

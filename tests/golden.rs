@@ -1,0 +1,50 @@
+//! One tiny run of every kind, pinned: bytes for texts and tokens, measurements at stated precision for tensors. When a line moves,
+//! raise the VERSION of its kind and say so under "Key changes" in CHANGELOG.md.
+
+use std::fmt::Write;
+
+use crate::bench::repository;
+use crate::training;
+
+/// Kinds whose artifacts are bytes that do not depend on the processor.
+const BYTES: [&str; 10] =
+    ["text", "tag", "dedup", "split", "train_tokenizer", "tokenize", "problems", "demonstrations", "exercises", "filter"];
+
+#[test]
+fn kinds_make_what_they_made() {
+    let bench = training::bench();
+    let more = r#"
+let better = raw.tag(["pii", "c4", "language"]).filter(|doc| doc.text.len() > 100).mask_pii();
+let rows = jsonl("rows.jsonl");
+let blend = [better, rows].mix(#{ notes: 0.5, rows: 0.5 }, #{ max_repetition: 20.0 });
+let drills = problems(8, #{ seed: 9 }).exercises();
+output("blend", blend);
+output("drills", drills);
+"#;
+    bench.write("rows.jsonl", "{\"id\":\"a\",\"text\":\"Write to me at someone@example.org, please do.\",\"source\":\"rows\"}\n");
+    bench.write("r.rhai", &format!("{}{more}", training::TINY));
+    let ran = bench.run_ok(&["r.rhai"]);
+    let plan: serde_json::Value = serde_json::from_str(&bench.ok(&["plan", "r.rhai", "--json"])).unwrap();
+    let mut text = String::new();
+    for step in plan.as_array().unwrap() {
+        let (name, kind) = (step["step"].as_str().unwrap(), step["kind"].as_str().unwrap());
+        if BYTES.contains(&kind) || ["jsonl", "mix", "mask_pii"].contains(&kind) {
+            writeln!(text, "{name} {kind} {}", &ran.digests[name][..16]).unwrap();
+        }
+        for (metric, value) in &ran.figures[name] {
+            let measured = metric.starts_with("train/") || metric.starts_with("eval/held_out/") || metric.starts_with("cost/tokens");
+            if measured || metric == "model/parameters" {
+                writeln!(text, "{name} {kind} {metric} {value:.3}").unwrap();
+            }
+        }
+    }
+    let path = repository().join("tests/golden.txt");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let pinned = std::fs::read_to_string(&path).unwrap_or_default();
+    for (made, expected) in text.lines().zip(pinned.lines()) {
+        assert_eq!(made, expected, "raise the VERSION of this kind, note the key change, then run with UPDATE_GOLDEN=1");
+    }
+    assert_eq!(text.lines().count(), pinned.lines().count(), "a kind has no golden line, or one too many");
+}
