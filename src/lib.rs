@@ -3,7 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod cli;
-mod error;
+pub mod error;
 pub mod exec;
 pub mod home;
 pub mod recipe;

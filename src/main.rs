@@ -8,8 +8,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Read by jemalloc before `main`.
 #[unsafe(export_name = "_rjem_malloc_conf")]
-pub static MALLOC_CONF: Option<&'static [u8; 67]> =
-    Some(b"thp:always,dirty_decay_ms:-1,muzzy_decay_ms:-1,metadata_thp:auto\0\0\0\0");
+pub static MALLOC_CONF: &[u8; 65] = b"thp:always,dirty_decay_ms:-1,muzzy_decay_ms:-1,metadata_thp:auto\0";
 
 fn main() -> ExitCode {
     workbench::cli::main()

@@ -73,7 +73,12 @@ pub struct Evaluation {
 ///
 /// # Errors
 /// All mistakes of the recipe that can be found at once.
-pub fn evaluate(path: &str, world: &dyn World, registry: &Registry, settings: &BTreeMap<String, String>) -> Result<Evaluation, RecipeError> {
+pub fn evaluate(
+    path: &str,
+    world: &dyn World,
+    registry: &Registry,
+    settings: &BTreeMap<String, String>,
+) -> Result<Evaluation, RecipeError> {
     let (outside, requests) = Outside::open();
     let signatures: Vec<_> = registry.kinds().map(Signature::of).collect();
     let (label, settings) = (path.to_owned(), settings.clone());
@@ -115,7 +120,7 @@ fn evaluate_here(
     let mut engine = engine::build(&border, signatures, settings.clone());
 
     let known = sandbox::function_names(&engine);
-    let names = names::Names::check(&library, known, part_names);
+    let names = names::Names::check(&library, known, &border.kinds, part_names);
     let (variables, functions) = (names.variables.clone(), names.functions.clone());
     let unknown_names = !names.mistakes.is_empty();
     border.session.lock().mistakes.extend(names.mistakes);

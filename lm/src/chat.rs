@@ -231,6 +231,28 @@ impl Chat {
     }
 }
 
+/// Turns ids that arrive one by one into text, holding back bytes that are not yet whole characters.
+#[derive(Clone, Debug, Default)]
+pub struct TextStream {
+    ids: Vec<u32>,
+    n_sent: usize,
+}
+
+impl TextStream {
+    /// Adds an id; returns the text that is new, often nothing while a character is incomplete.
+    ///
+    /// # Errors
+    /// If the tokenizer refuses the id.
+    pub fn push(&mut self, chat: &Chat, id: u32) -> Result<String, ChatError> {
+        self.ids.push(id);
+        let text = chat.decode(&self.ids)?;
+        let whole = text.trim_end_matches(char::REPLACEMENT_CHARACTER);
+        let new = whole.get(self.n_sent..).unwrap_or_default().to_string();
+        self.n_sent += new.len();
+        Ok(new)
+    }
+}
+
 fn turn(message: &Message) -> String {
     format!("<|{}|>\n{}\n", message.role.as_str(), message.content)
 }

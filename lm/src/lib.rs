@@ -7,10 +7,14 @@
 
 pub mod average;
 pub mod batch;
+pub mod chat;
 pub mod checkpoint;
 pub mod config;
 pub mod device;
+pub mod evaluate;
+pub mod generate;
 pub mod growth;
+mod head;
 pub mod init;
 pub mod kernels;
 pub mod loader;
@@ -19,6 +23,9 @@ pub mod observe;
 pub mod optim;
 pub mod pretrain;
 pub mod random;
+pub mod reward;
+pub mod rlvr;
 pub mod schedule;
+pub mod sft;
 pub mod shuffle;
 pub mod weights;

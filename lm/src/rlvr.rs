@@ -119,16 +119,23 @@ impl RlvrConfig {
     /// [`RlvrError::Config`] naming the field.
     pub fn validate(&self) -> Result<(), RlvrError> {
         self.sampling.validate().map_err(RlvrError::Config)?;
-        let fail = |text: &str| Err(RlvrError::Config(text.to_string()));
-        match () {
-            () if self.sampling.temperature == 0.0 => fail("sampling.temperature must be positive, greedy answers are all equal"),
-            () if self.samples_per_prompt < 2 => fail("samples_per_prompt must be at least 2, a group needs contrast"),
-            () if self.prompts_per_step == 0 => fail("prompts_per_step must be at least 1"),
-            () if self.minibatches == 0 => fail("minibatches must be at least 1"),
-            () if self.max_rounds == 0 => fail("max_rounds must be at least 1"),
-            () if self.micro_batch_rows == 0 => fail("micro_batch_rows must be at least 1"),
-            () => Ok(()),
+        let at_least_one = [
+            ("prompts_per_step", self.prompts_per_step),
+            ("minibatches", self.minibatches),
+            ("max_rounds", self.max_rounds),
+            ("micro_batch_rows", self.micro_batch_rows),
+        ];
+        if let Some((name, _)) = at_least_one.iter().find(|(_, n)| *n == 0) {
+            return Err(RlvrError::Config(format!("{name} must be at least 1")));
         }
+        if self.samples_per_prompt < 2 {
+            let n = self.samples_per_prompt;
+            return Err(RlvrError::Config(format!("samples_per_prompt = {n} must be at least 2, a group needs contrast")));
+        }
+        if self.sampling.temperature == 0.0 {
+            return Err(RlvrError::Config("temperature must be positive, greedy answers are all equal".into()));
+        }
+        Ok(())
     }
 }
 

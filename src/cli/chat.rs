@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use data::problem::{Message, Role};
+use lm::chat::TextStream;
 use lm::checkpoint::Checkpoint;
 use lm::generate::{Dialogue, Sampling};
 
@@ -79,17 +80,13 @@ fn answer(
     let prompt = chat.prompt(messages).map_err(CliError::system)?;
     // The turns before are in the cache.
     let unread = &prompt[dialogue.len().min(prompt.len() - 1)..];
-    let (mut ids, mut shown) = (Vec::new(), String::new());
+    let (mut stream, mut shown) = (TextStream::default(), String::new());
     let mut out = std::io::stdout();
     dialogue.answer(unread, sampling, |drawn| {
-        ids.push(drawn.id);
-        // A character may need several tokens: print what is whole.
-        if let Ok(text) = chat.decode(&ids)
-            && let Some(more) = text.strip_prefix(&shown)
-            && !more.ends_with('\u{fffd}')
-        {
+        if let Ok(more) = stream.push(chat, drawn.id) {
+            // A reader that went away wants no more.
             let _ = out.write_all(more.as_bytes()).and_then(|()| out.flush());
-            shown = text;
+            shown.push_str(&more);
         }
         std::ops::ControlFlow::Continue(())
     });

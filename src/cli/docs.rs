@@ -23,7 +23,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         Some("sql" | "lineage") => tables(&Lineage::open_in_memory()?)?,
         Some(topic) => recipe::docs_for(registry, topic).ok_or_else(|| {
             let names = registry.kinds().map(|kind| kind.about.name);
-            let hint = closest(topic, names.clone());
+            let hint = closest(topic, registry.kinds().map(|kind| kind.about.name));
             CliError::user(format!("there is nothing called `{topic}`")).hint(hint.map_or_else(
                 || format!("kinds: {}; or `sql`", names.collect::<Vec<_>>().join(", ")),
                 |near| format!("did you mean `{near}`?"),

@@ -7,7 +7,7 @@ use sysinfo::System;
 
 /// Takes one sample at a time.
 pub struct Sampler {
-    system: System,
+    system: Option<System>,
     gpus: Gpus,
 }
 
@@ -20,26 +20,29 @@ enum Gpus {
 impl Sampler {
     /// A sampler; the first sample's processor share is not meaningful yet.
     pub fn new() -> Self {
-        let mut system = System::new();
-        system.refresh_cpu_usage();
+        let mut system = System::new().ok();
+        if let Some(system) = &mut system {
+            system.refresh_cpu_usage();
+        }
         Self { system, gpus: Gpus::Ask }
     }
 
     /// The load now.
     pub fn sample(&mut self) -> Machine {
-        self.system.refresh_cpu_usage();
-        self.system.refresh_memory();
         let gpus = if self.gpus == Gpus::Ask { gpus() } else { None };
         if gpus.is_none() {
             self.gpus = Gpus::None;
         }
-        Machine {
-            cpu_percent: f64::from((self.system.global_cpu_usage() * 10.0).round() / 10.0),
-            memory_mib: self.system.used_memory() >> 20,
-            memory_total_mib: self.system.total_memory() >> 20,
-            load: System::load_average().one,
-            gpus: gpus.unwrap_or_default(),
+        let mut machine = Machine { gpus: gpus.unwrap_or_default(), ..Machine::default() };
+        if let Some(system) = &mut self.system {
+            system.refresh_cpu_usage();
+            system.refresh_memory();
+            machine.cpu_percent = f64::from((system.global_cpu_usage() * 10.0).round() / 10.0);
+            machine.memory_mib = system.used_memory() >> 20;
+            machine.memory_total_mib = system.total_memory() >> 20;
+            machine.load = System::load_average().map_or(0.0, |load| load.one);
         }
+        machine
     }
 }
 
@@ -49,11 +52,12 @@ impl Default for Sampler {
     }
 }
 
-/// All memory of the machine, in MiB.
+/// All memory of the machine, in MiB; 4 GiB where it cannot be asked.
 pub fn total_memory_mib() -> u64 {
-    let mut system = System::new();
-    system.refresh_memory();
-    system.total_memory() >> 20
+    System::new().map_or(4096, |mut system| {
+        system.refresh_memory();
+        system.total_memory() >> 20
+    })
 }
 
 /// Name, utilisation in percent, memory used and total in MiB of each GPU; none without a driver.

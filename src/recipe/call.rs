@@ -96,7 +96,8 @@ pub(super) fn declare(border: &Border, signature: &Signature, place: &Place, arg
     call.read(arguments);
     call.check_ports();
     let params = call.check_params();
-    let ready = call.connections.iter().flatten().all(|connection| !matches!(connection, Connection::Step(Handle { step: None, .. })));
+    let ready =
+        call.connections.iter().flatten().all(|connection| !matches!(connection, Connection::Step(Handle { step: None, .. })));
     let Call { connections, mistakes, .. } = call;
     let mut state = border.session.lock();
     let step = match params {
@@ -168,14 +169,16 @@ impl Call<'_> {
         let (last, others) = arguments.split_last()?;
         let map = last.read_lock::<Map>()?.clone();
         let Signature { about, fields } = self.signature;
-        let known = |name: &str| fields.iter().any(|field| field.name == name) || about.ports.iter().any(|port| port.name == name);
+        let known =
+            |name: &str| fields.iter().any(|field| field.name == name) || about.ports.iter().any(|port| port.name == name);
         if map.keys().any(|name| known(name)) || map.is_empty() {
             return Some(map);
         }
         let files = about.ports.iter().filter(|port| port.accepts.contains(&ArtifactType::Files)).count();
         let texts = others.iter().filter(|value| strings(value).is_some()).count().min(files);
         let used = others.iter().filter(|value| handles(value).is_none()).count() - texts;
-        let takes_map = |field: &Field| !field.fields.is_empty() || ["map", "anything"].iter().any(|word| field.type_name.contains(word));
+        let takes_map =
+            |field: &Field| !field.fields.is_empty() || ["map", "anything"].iter().any(|word| field.type_name.contains(word));
         let free = about.positional.get(used).and_then(|name| fields.iter().find(|field| field.name == *name));
         if free.is_some_and(takes_map) { None } else { Some(map) }
     }
@@ -190,7 +193,8 @@ impl Call<'_> {
     fn connect(&mut self, handles: &[Handle], listed: bool, after: usize) {
         let ports = self.signature.about.ports;
         let fits = |port: &Port, handle: &Handle| handle.artifact.is_none_or(|artifact| port.accepts.contains(&artifact));
-        let accepting: Vec<usize> = (0..ports.len()).filter(|&port| handles.iter().all(|handle| fits(&ports[port], handle))).collect();
+        let accepting: Vec<usize> =
+            (0..ports.len()).filter(|&port| handles.iter().all(|handle| fits(&ports[port], handle))).collect();
         if handles.iter().any(|handle| handle.artifact.is_none()) {
             self.unsure = true;
         }
@@ -217,7 +221,8 @@ impl Call<'_> {
         }
         let wrong = handles.iter().find(|handle| !ports.iter().any(|port| fits(port, handle))).unwrap_or(&handles[0]);
         let parts = self.suggested_parts(wrong, ports);
-        let wants = if ports.is_empty() { "no artifacts".to_owned() } else { ports.iter().map(wanted).collect::<Vec<_>>().join(", ") };
+        let wants =
+            if ports.is_empty() { "no artifacts".to_owned() } else { ports.iter().map(wanted).collect::<Vec<_>>().join(", ") };
         let message = format!("`{name}` takes {wants}, not {}", wrong.described());
         self.wrong(position, message).suggestion = parts;
     }
@@ -266,7 +271,9 @@ impl Call<'_> {
         }
         let takes = match about.positional {
             [] => "takes its parameters by name, in a map `#{...}`".to_owned(),
-            names => format!("takes {} without a name", names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
+            names => {
+                format!("takes {} without a name", names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))
+            }
         };
         let position = self.at_argument(after);
         if let Some(Refused { artifact: true, .. }) = to_value(value, &|_| Ok(String::new())).err().map(refused) {
@@ -281,15 +288,20 @@ impl Call<'_> {
     fn name(&mut self, name: &str, value: &Dynamic) {
         let about = &self.signature.about;
         let is_field = self.signature.fields.iter().any(|field| field.name == name);
-        let position = self.text.as_deref().and_then(|text| parameter(text, about.name, self.place.position, &Given::Named, name));
-        let Some(port) = about.ports.iter().position(|port| port.name == name).filter(|_| !is_field || handles(value).is_some()) else {
+        let position =
+            self.text.as_deref().and_then(|text| parameter(text, about.name, self.place.position, &Given::Named, name));
+        let Some(port) = about.ports.iter().position(|port| port.name == name).filter(|_| !is_field || handles(value).is_some())
+        else {
             return self.set(name, value, Given::Named);
         };
         if let Some((handles, _)) = handles(value) {
             let accepts = about.ports[port].accepts;
-            if let Some(wrong) = handles.iter().find(|handle| handle.artifact.is_some_and(|artifact| !accepts.contains(&artifact))) {
+            if let Some(wrong) =
+                handles.iter().find(|handle| handle.artifact.is_some_and(|artifact| !accepts.contains(&artifact)))
+            {
                 let parts = self.suggested_parts(wrong, std::slice::from_ref(&about.ports[port]));
-                let message = format!("port {} of `{}` does not take {}", wanted(&about.ports[port]), about.name, wrong.described());
+                let message =
+                    format!("port {} of `{}` does not take {}", wanted(&about.ports[port]), about.name, wrong.described());
                 self.wrong(position, message).suggestion = parts;
             } else if self.has_room(port, handles.len()) {
                 self.connections[port].extend(handles.into_iter().map(Connection::Step));
@@ -300,7 +312,8 @@ impl Call<'_> {
         } else if let (Some(patterns), true) = (strings(value), about.ports[port].accepts.contains(&ArtifactType::Files)) {
             self.open(port, &patterns, position);
         } else {
-            let message = format!("port {} of `{}` takes an artifact, not {}", wanted(&about.ports[port]), about.name, value.type_name());
+            let message =
+                format!("port {} of `{}` takes an artifact, not {}", wanted(&about.ports[port]), about.name, value.type_name());
             self.wrong(position, message);
         }
     }
@@ -330,7 +343,8 @@ impl Call<'_> {
                 let position = position(self, &given);
                 let Refused { what, artifact } = refused(other);
                 let message = format!("parameter `{name}` of `{kind}` cannot hold {what}");
-                let ports = self.signature.about.ports.iter().map(|port| format!("`{}`", port.name)).collect::<Vec<_>>().join(", ");
+                let ports =
+                    self.signature.about.ports.iter().map(|port| format!("`{}`", port.name)).collect::<Vec<_>>().join(", ");
                 let mistake = self.wrong(position, message);
                 if artifact && !ports.is_empty() {
                     mistake.suggestion = Some(format!("artifacts go to its inputs: {ports}"));
@@ -375,12 +389,18 @@ impl Call<'_> {
                 // It was given, but could not be read; that is already reported.
                 continue;
             }
-            let position = self.given.get(&first).zip(self.text.as_deref()).and_then(|(given, text)| {
-                parameter(text, kind, self.place.position, given, &path)
-            });
+            let position = self
+                .given
+                .get(&first)
+                .zip(self.text.as_deref())
+                .and_then(|(given, text)| parameter(text, kind, self.place.position, given, &path));
             let port = self.signature.about.ports.iter().map(|port| port.name);
             let meant = suggestion.or_else(|| if self.params.contains_key(&path) { closest(&path, port) } else { None });
-            let message = if path.is_empty() { format!("`{kind}`: {message}") } else { format!("parameter `{path}` of `{kind}`: {message}") };
+            let message = if path.is_empty() {
+                format!("`{kind}`: {message}")
+            } else {
+                format!("parameter `{path}` of `{kind}`: {message}")
+            };
             self.wrong(position, message).suggestion = meant.map(|name| format!("did you mean `{name}`?"));
         }
         None
@@ -403,7 +423,11 @@ fn refused(error: NotPlain) -> Refused {
 /// `documents`, or for an artifact of another name than its port `a checkpoint (port `start`)`.
 fn wanted(port: &Port) -> String {
     let types = port.accepts.iter().map(|artifact| described(*artifact)).collect::<Vec<_>>().join(" or ");
-    if port.accepts.iter().any(|artifact| artifact.name() == port.name) { types } else { format!("{types} (port `{}`)", port.name) }
+    if port.accepts.iter().any(|artifact| artifact.name() == port.name) {
+        types
+    } else {
+        format!("{types} (port `{}`)", port.name)
+    }
 }
 
 /// The artifacts of a value: one, or a list of nothing but artifacts, and whether it was a list.

@@ -2,6 +2,7 @@
 //! It does not know which step runs them.
 
 mod canonical;
+mod chain;
 mod literal;
 #[cfg(test)]
 mod tests;
@@ -115,8 +116,9 @@ pub(super) fn canonical(pointer: &FnPtr, home: Option<&Text>, library: &Library,
 }
 
 fn reprint(text: &str) -> Result<String, Refusal> {
-    let parsed = Text::parse(closure_engine(), "", text)
-        .map_err(|error| Refusal::somewhere(format!("with its captured values in place it reads {text:?}, which is wrong: {}", error.0)))?;
+    let parsed = Text::parse(closure_engine(), "", text).map_err(|error| {
+        Refusal::somewhere(format!("with its captured values in place it reads {text:?}, which is wrong: {}", error.0))
+    })?;
     let pointer = pointer_of(&parsed.ast).map_err(Refusal::somewhere)?;
     canonical::print(&pointer, None, &Alone(Arc::new(parsed)))
 }
@@ -176,7 +178,11 @@ impl Closure {
     ///
     /// # Errors
     /// As [`call`](Self::call).
-    pub fn call_document(&self, texts: &[(&str, &str)], attributes: &BTreeMap<String, BTreeMap<String, f64>>) -> Result<Value, String> {
+    pub fn call_document(
+        &self,
+        texts: &[(&str, &str)],
+        attributes: &BTreeMap<String, BTreeMap<String, f64>>,
+    ) -> Result<Value, String> {
         let mut document = Map::new();
         for (name, text) in texts.iter().filter(|(name, _)| self.reads(name)) {
             document.insert((*name).into(), (*text).into());

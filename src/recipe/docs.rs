@@ -17,10 +17,20 @@ const BUILTINS: &[(&str, &str)] = &[
         "A value that `--set name=value` changes, typed by its default. When `doc` is a list of words like `nano | 190M | 1B`, or a \
          fourth argument lists them, only those are allowed.",
     ),
-    ("output(name, artifact)", "Makes an artifact a result of the recipe: what it needs is run. A list gives `name-1`, `name-2`, ..."),
-    ("artifact.named(name)", "Names the step. Without it, the variable that first holds the artifact names it. Names are in no key."),
+    (
+        "output(name, artifact)",
+        "Makes an artifact a result of the recipe: what it needs is run. A list gives `name-1`, `name-2`, ...",
+    ),
+    (
+        "artifact.named(name)",
+        "Names the step. Without it, the variable that first holds the artifact names it. Names are in no key.",
+    ),
     ("artifact.needs(#{ cpus: 2, memory_mib: 4096 })", "What the step occupies while it runs. In no key."),
     ("artifact.part", "A named part of an artifact, such as `.train` and `.valid` of a split."),
+    (
+        "steps::kind(...)",
+        "A step whatever other functions are called: a module may give a function of its own the name of a step.",
+    ),
     ("import \"name\" as name;", "Imports `name.rhai` beside the recipe, or else a module of the standard library."),
     ("print(value), debug(value)", "Adds a line to the notes of the evaluation."),
 ];
@@ -29,7 +39,7 @@ const BUILTINS: &[(&str, &str)] = &[
 const CALLS: &str = "A step is called as a function or as a method of its first input. Artifacts go to the inputs that accept them, \
 from left to right; a list of artifacts goes to one input. Strings go to an input that takes files, as patterns of file names. A map \
 at the end holds parameters by name (an input can be given there by its name, too); other values are the parameters that need no \
-name, in order. Equal declarations are one step.\n";
+name, in order. Equal declarations are one step. Methods of lists, such as `list.filter(...)`, keep their meaning.\n";
 
 /// The whole reference as Markdown.
 pub fn docs(registry: &Registry) -> String {
@@ -41,7 +51,9 @@ pub fn docs(registry: &Registry) -> String {
     for (signature, doc) in BUILTINS {
         let _ = writeln!(out, "- `{signature}`: {doc}");
     }
-    out.push_str("\nEverything else of the Rhai language works as usual; there are no files, clock or random numbers.\n\n# Modules\n\n");
+    out.push_str(
+        "\nEverything else of the Rhai language works as usual; there are no files, clock or random numbers.\n\n# Modules\n\n",
+    );
     for (name, text) in stdlib::MODULES {
         module(&mut out, name, text);
     }
@@ -85,7 +97,15 @@ fn step(out: &mut String, kind: &Kind) {
     let positional = about.positional.iter().map(|name| (*name).to_owned());
     let named = (kind.fields.len() > about.positional.len()).then(|| "#{ ... }".to_owned());
     let arguments: Vec<_> = ports.chain(positional).chain(named).collect();
-    let _ = writeln!(out, "## {}\n\n`{}({})` makes {}\n\n{}\n", about.name, about.name, arguments.join(", "), described(about.output), about.doc.trim());
+    let _ = writeln!(
+        out,
+        "## {}\n\n`{}({})` makes {}\n\n{}\n",
+        about.name,
+        about.name,
+        arguments.join(", "),
+        described(about.output),
+        about.doc.trim()
+    );
     if !about.parts.is_empty() {
         let parts = about.parts.iter().map(|(name, artifact)| format!("`.{name}` ({})", artifact.name()));
         let _ = writeln!(out, "Parts: {}\n", parts.collect::<Vec<_>>().join(", "));

@@ -4,7 +4,10 @@ use std::any::TypeId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use rhai::{Array, Dynamic, Engine, EvalAltResult, EvalContext, FnPtr, ImmutableString, Map, NativeCallContext, Position, VarDefInfo};
+use rhai::{
+    Array, Dynamic, Engine, EvalAltResult, EvalContext, FnPtr, FuncRegistration, ImmutableString, Map, Module, NativeCallContext,
+    Position, RhaiFunc, Shared, VarDefInfo,
+};
 
 use plan::{Output, Site, Value};
 
@@ -19,6 +22,9 @@ use super::value::{to_dynamic, to_value};
 use crate::steps::params::closest;
 
 type Result<T> = std::result::Result<T, Box<EvalAltResult>>;
+
+/// The module that has all kinds, for texts that give another function the name of one: `steps::mix(...)`.
+pub(super) const STEPS: &str = "steps";
 
 /// Most arguments a kind can be called with, the receiver included.
 pub(super) const MOST_ARGUMENTS: usize = 6;
@@ -36,9 +42,11 @@ pub(super) fn build(border: &Arc<Border>, signatures: Vec<Signature>, settings: 
     engine.register_fn("to_debug", |handle: &mut Handle| handle.to_string());
     engine.register_fn("==", |a: Handle, b: Handle| a == b);
     engine.register_fn("!=", |a: Handle, b: Handle| a != b);
+    let mut steps = Module::new();
     for signature in signatures {
-        kind(&mut engine, border, signature);
+        kind(&mut engine, &mut steps, border, signature);
     }
+    engine.register_static_module(STEPS, steps.into());
     parameters(&mut engine, border, settings);
     outputs(&mut engine, border);
     handles(&mut engine, border);
@@ -76,14 +84,25 @@ fn flat(value: &Dynamic) -> Dynamic {
     value
 }
 
-fn kind(engine: &mut Engine, border: &Arc<Border>, signature: Signature) {
+/// Adds a kind under its name, and to the module that has all kinds.
+fn kind(engine: &mut Engine, steps: &mut Module, border: &Arc<Border>, signature: Signature) {
     let signature = Arc::new(signature);
+    let name = signature.about.name;
     for count in 0..=MOST_ARGUMENTS {
+        let types = vec![TypeId::of::<Dynamic>(); count];
         let (border, signature) = (border.clone(), signature.clone());
-        engine.register_raw_fn(signature.clone().about.name, vec![TypeId::of::<Dynamic>(); count], move |context, arguments| {
+        let call = move |context: NativeCallContext<'_>, arguments: &mut [&mut Dynamic]| -> Result<Handle> {
             let arguments = values(arguments);
             Ok(declare(&border, &signature, &place(&border, &context), &arguments))
-        });
+        };
+        let call = Shared::new(call);
+        let again = call.clone();
+        engine.register_raw_fn(name, &types, move |context, arguments| call(context, arguments));
+        let func = move |context: Option<NativeCallContext<'_>>, arguments: &mut [&mut Dynamic]| {
+            again(context.expect("the function asks for its context"), arguments).map(Dynamic::from)
+        };
+        let func = RhaiFunc::Method { func: Shared::new(func), has_context: true, is_pure: true, is_volatile: true };
+        FuncRegistration::new(name).set_into_module_raw(steps, &types, func);
     }
 }
 
@@ -95,11 +114,16 @@ fn parameters(engine: &mut Engine, border: &Arc<Border>, settings: BTreeMap<Stri
             let arguments = values(arguments);
             let site = site_of(&border, &context);
             let text = |index: usize| arguments.get(index).and_then(|value| value.clone().into_string().ok());
-            let plain = |value: &Dynamic| to_value(value, &|_: &FnPtr| Ok(String::new())).ok().filter(|value| !matches!(value, Value::Script(_)));
+            let plain = |value: &Dynamic| {
+                to_value(value, &|_: &FnPtr| Ok(String::new())).ok().filter(|value| !matches!(value, Value::Script(_)))
+            };
             let choices = match arguments.get(3).map(plain) {
-                Some(Some(Value::List(choices))) => {
-                    Some(choices.iter().map(|choice| if let Value::Str(text) = choice { text.clone() } else { choice.to_string() }).collect())
-                }
+                Some(Some(Value::List(choices))) => Some(
+                    choices
+                        .iter()
+                        .map(|choice| if let Value::Str(text) = choice { text.clone() } else { choice.to_string() })
+                        .collect(),
+                ),
                 Some(_) => None,
                 None => Some(Vec::new()),
             };
@@ -194,9 +218,11 @@ fn handles(engine: &mut Engine, border: &Arc<Border>) {
         Ok(handle)
     });
     let shared = border.clone();
-    engine.register_indexer_get(move |context: NativeCallContext<'_>, handle: &mut Handle, name: ImmutableString| -> Result<Handle> {
-        Ok(part(&shared, &context, handle, &name))
-    });
+    engine.register_indexer_get(
+        move |context: NativeCallContext<'_>, handle: &mut Handle, name: ImmutableString| -> Result<Handle> {
+            Ok(part(&shared, &context, handle, &name))
+        },
+    );
 }
 
 fn part(border: &Border, context: &NativeCallContext<'_>, handle: &Handle, name: &str) -> Handle {
@@ -241,12 +267,13 @@ fn notes(engine: &mut Engine, border: &Arc<Border>) {
 pub(super) fn pretend(
     engine: &mut Engine,
     border: &Arc<Border>,
-    constants: BTreeSet<String>,
+    constants: BTreeMap<String, BTreeSet<String>>,
     variables: BTreeSet<String>,
     functions: BTreeSet<String>,
 ) {
     engine.on_var(move |name: &str, _, context: EvalContext<'_, '_, '_, '_, '_, '_>| {
-        if constants.contains(name) {
+        let source = context.source().unwrap_or_default();
+        if constants.get(source).is_some_and(|constants| constants.contains(name)) {
             // A value from here is not shared by the closure that captures it.
             return Ok(context.scope().get(name).filter(|value| !value.is_shared()).cloned());
         }
@@ -276,7 +303,11 @@ pub(super) fn pretend(
 pub(super) fn watch_variables(engine: &mut Engine, border: &Arc<Border>) {
     let shared = border.clone();
     engine.on_def_var(move |running, info: VarDefInfo<'_>, context: EvalContext<'_, '_, '_, '_, '_, '_>| {
-        if running && info.nesting_level() == 0 && context.call_level() == 0 && context.source() == Some(shared.library.recipe.as_str()) {
+        if running
+            && info.nesting_level() == 0
+            && context.call_level() == 0
+            && context.source() == Some(shared.library.recipe.as_str())
+        {
             hold(&shared, context.scope());
         }
         Ok(true)

@@ -113,7 +113,9 @@ impl Library {
         let standard = (format!("stdlib/{name}.rhai"), Origin::Standard(name.to_owned()));
         let file = match self.shelf().origins.get(from) {
             Some(Origin::Standard(_)) => return vec![standard],
-            Some(Origin::File(file)) => file.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/")) + name + ".rhai",
+            Some(Origin::File(file)) => {
+                file.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/")) + name + ".rhai"
+            }
             _ => format!("{name}.rhai"),
         };
         vec![(format!("{}{file}", self.folder), Origin::File(file)), standard]
@@ -142,7 +144,9 @@ impl Library {
         }
         let files = self.outside.glob("**/*.rhai").unwrap_or_default();
         let names = files.iter().filter_map(|file| file.path.strip_suffix(".rhai"));
-        let known = names.chain(stdlib::MODULES.iter().map(|(name, _)| *name)).filter(|name| format!("{}{name}.rhai", self.folder) != self.recipe);
+        let known = names
+            .chain(stdlib::MODULES.iter().map(|(name, _)| *name))
+            .filter(|name| format!("{}{name}.rhai", self.folder) != self.recipe);
         let meant = closest(path, known);
         let message = format!("there is no module `{path}`: neither a file beside `{from}` nor a module of the standard library");
         Err(Mistake::new(at, message).meant(meant))
@@ -254,7 +258,13 @@ fn word_at(text: &str, position: Position) -> Option<&str> {
 pub(super) struct Resolver(pub(super) Arc<Library>);
 
 impl ModuleResolver for Resolver {
-    fn resolve(&self, engine: &Engine, source: Option<&str>, path: &str, position: Position) -> Result<Shared<Module>, Box<EvalAltResult>> {
+    fn resolve(
+        &self,
+        engine: &Engine,
+        source: Option<&str>,
+        path: &str,
+        position: Position,
+    ) -> Result<Shared<Module>, Box<EvalAltResult>> {
         let library = &self.0;
         let from = source.unwrap_or(&library.recipe);
         let (label, text) = match library.import(engine, from, path, position) {
@@ -278,7 +288,10 @@ impl ModuleResolver for Resolver {
         };
         if label == library.recipe || circle.is_some() {
             let circle = circle.unwrap_or_else(|| format!("{label} -> {label}"));
-            return Err(Box::new(EvalAltResult::ErrorRuntime(format!("modules import each other in a circle: {circle}").into(), position)));
+            return Err(Box::new(EvalAltResult::ErrorRuntime(
+                format!("modules import each other in a circle: {circle}").into(),
+                position,
+            )));
         }
         let module = library.evaluate(engine, &label, text.as_deref());
         library.shelf().evaluating.pop();

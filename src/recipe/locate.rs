@@ -61,14 +61,14 @@ fn start(expr: &Expr) -> Position {
 fn arguments(text: &Text, name: &str, call: Position) -> Option<Vec<Expr>> {
     let mut found = None;
     let matching = |f: &FnCallExpr, position: &Position| *position == call && f.name == name;
-    text.ast.walk(&mut |path: &[ASTNode<'_>]| {
-        match path.last() {
-            Some(ASTNode::Expr(Expr::FnCall(f, at) | Expr::MethodCall(f, at)) | ASTNode::Stmt(Stmt::FnCall(f, at))) if matching(f, at) => {
-                found = Some(f.args.to_vec());
-                false
-            }
-            _ => true,
+    text.ast.walk(&mut |path: &[ASTNode<'_>]| match path.last() {
+        Some(ASTNode::Expr(Expr::FnCall(f, at) | Expr::MethodCall(f, at)) | ASTNode::Stmt(Stmt::FnCall(f, at)))
+            if matching(f, at) =>
+        {
+            found = Some(f.args.to_vec());
+            false
         }
+        _ => true,
     });
     found
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rhai::{Expr, FnCallExpr, FnPtr, Ident, Position, Stmt};
 
+use super::engine::STEPS;
 use super::library::{Library, missing_label};
 use super::mistake::Mistake;
 use super::text::{Function, Text};
@@ -16,6 +17,7 @@ pub(super) struct Names<'a> {
     library: &'a Library,
     /// Functions that need no module: builtins, kinds, methods of imported modules.
     known: BTreeSet<String>,
+    kinds: &'a [String],
     /// Keys of maps, whose values may be closures that are called like methods.
     properties: BTreeSet<String>,
     /// Parts of artifacts, which are no functions.
@@ -40,10 +42,24 @@ struct Walk<'a, 'b> {
 
 impl<'a> Names<'a> {
     /// Checks all texts.
-    pub(super) fn check(library: &'a Library, known: BTreeSet<String>, parts: BTreeSet<&'static str>) -> Self {
+    pub(super) fn check(
+        library: &'a Library,
+        known: BTreeSet<String>,
+        kinds: &'a [String],
+        parts: BTreeSet<&'static str>,
+    ) -> Self {
         let texts = library.texts();
         let properties = texts.iter().flat_map(|text| text.property_names()).collect();
-        let mut names = Self { library, known, properties, parts, variables: BTreeSet::new(), functions: BTreeSet::new(), mistakes: Vec::new() };
+        let mut names = Self {
+            library,
+            known,
+            kinds,
+            properties,
+            parts,
+            variables: BTreeSet::new(),
+            functions: BTreeSet::new(),
+            mistakes: Vec::new(),
+        };
         for text in &texts {
             let methods = text.functions.iter().filter(|function| function.method_of.is_some());
             names.known.extend(methods.map(|function| function.name.clone()));
@@ -177,9 +193,13 @@ impl Walk<'_, '_> {
     /// The body of a closure. What it captures is checked where it is captured.
     fn closure(&mut self, pointer: &FnPtr) {
         let text = self.text;
-        let Some(function) = text.named(pointer.fn_name()).next().filter(|function| function.is_closure() && self.depth < 64) else { return };
+        let Some(function) = text.named(pointer.fn_name()).next().filter(|function| function.is_closure() && self.depth < 64)
+        else {
+            return;
+        };
         let modules = self.modules.iter().cloned().chain(text.imports.iter().map(|(alias, ..)| alias.clone())).collect();
-        let mut walk = Walk { names: self.names, text, scope: function.params.clone(), modules, top: self.top, depth: self.depth + 1 };
+        let mut walk =
+            Walk { names: self.names, text, scope: function.params.clone(), modules, top: self.top, depth: self.depth + 1 };
         walk.statements(&function.body);
     }
 
@@ -268,6 +288,14 @@ impl Walk<'_, '_> {
 
     fn qualified(&mut self, alias: &Ident, call: &FnCallExpr, position: Position) {
         let (name, arity) = (call.name.as_str(), call.args.len());
+        if alias.name == STEPS && !self.modules.iter().any(|known| known == STEPS) {
+            if !self.names.kinds.iter().any(|kind| kind == name) {
+                let meant = closest(name, self.names.kinds.iter().map(String::as_str)).map(|name| format!("{STEPS}::{name}"));
+                let mistake = self.wrong(position, format!("there is no step `{name}`"));
+                *mistake = mistake.clone().meant(meant);
+            }
+            return;
+        }
         let Some(module) = self.module(&alias.name, if alias.pos.is_none() { position } else { alias.pos }) else {
             // So that a module that is missing or does not parse is no reason to stop.
             if let Some(path) = self.text.imported(&alias.name) {

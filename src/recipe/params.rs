@@ -31,8 +31,12 @@ pub struct ParamUse {
 pub(super) fn ask(state: &mut State, settings: &BTreeMap<String, String>, mut asked: ParamUse) -> Value {
     if let Some(before) = state.params.iter().find(|param| param.name == asked.name) {
         if before.default != asked.default {
-            let message = format!("parameter `{}` is asked for twice, with the defaults {} and {}", asked.name, before.default, asked.default);
-            let mistake = Mistake::new(asked.site, message).suggest(format!("ask for it once; it is first asked for at {}", before.site));
+            let message = format!(
+                "parameter `{}` is asked for twice, with the defaults {} and {}",
+                asked.name, before.default, asked.default
+            );
+            let mistake =
+                Mistake::new(asked.site, message).suggest(format!("ask for it once; it is first asked for at {}", before.site));
             let value = before.value.clone();
             state.mistake(mistake);
             return value;
@@ -43,7 +47,8 @@ pub(super) fn ask(state: &mut State, settings: &BTreeMap<String, String>, mut as
         asked.choices = choices(&asked.doc);
     }
     if !allowed(&asked.choices, &asked.default) {
-        let message = format!("the default {} of parameter `{}` is not one of {}", asked.default, asked.name, asked.choices.join(" | "));
+        let message =
+            format!("the default {} of parameter `{}` is not one of {}", asked.default, asked.name, asked.choices.join(" | "));
         state.mistake(Mistake::new(asked.site.clone(), message));
     }
     if let Some(text) = settings.get(&asked.name) {
@@ -58,7 +63,8 @@ pub(super) fn ask(state: &mut State, settings: &BTreeMap<String, String>, mut as
                 state.mistake(Mistake::new(flag, message).meant(closest(text, asked.choices.iter().map(String::as_str))));
             }
             Err(expected) => {
-                let message = format!("parameter `{}` is {expected} (its default is {}), not `{text}`", asked.name, asked.default);
+                let message =
+                    format!("parameter `{}` is {expected} (its default is {}), not `{text}`", asked.name, asked.default);
                 state.mistake(Mistake::new(flag, message));
             }
         }
@@ -108,8 +114,13 @@ fn read(text: &str, default: &Value) -> Result<Value, &'static str> {
         Value::Str(_) | Value::Null => Ok(Value::Str(text.to_owned())),
         Value::List(items) => {
             let like = items.first().unwrap_or(&Value::Null);
-            let texts = text.trim_start_matches('[').trim_end_matches(']').split(',').map(str::trim).filter(|text| !text.is_empty());
-            texts.map(|text| read(text, like)).collect::<Result<_, _>>().map(Value::List).map_err(|_| "a list with commas, of values like its default's")
+            let texts =
+                text.trim_start_matches('[').trim_end_matches(']').split(',').map(str::trim).filter(|text| !text.is_empty());
+            texts
+                .map(|text| read(text, like))
+                .collect::<Result<_, _>>()
+                .map(Value::List)
+                .map_err(|_| "a list with commas, of values like its default's")
         }
         Value::Map(_) | Value::Script(_) => Err("a value that can only be changed in the recipe"),
     }

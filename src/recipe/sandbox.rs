@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use rhai::packages::{
-    BasicArrayPackage, BasicBlobPackage, BasicMapPackage, BasicMathPackage, BitFieldPackage, CorePackage, LogicPackage, MoreStringPackage,
-    Package,
+    BasicArrayPackage, BasicBlobPackage, BasicMapPackage, BasicMathPackage, BitFieldPackage, CorePackage, LogicPackage,
+    MoreStringPackage, Package,
 };
 use rhai::{Engine, EvalAltResult, OptimizationLevel};
 
@@ -77,10 +77,11 @@ pub(super) fn closure_engine() -> &'static Engine {
 
 /// Names of all functions an engine has, script functions aside.
 pub(super) fn function_names(engine: &Engine) -> BTreeSet<String> {
-    let mut names: BTreeSet<String> = ["call", "curry", "type_of", "is_shared", "print", "debug", "Fn", "is_def_fn", "is_def_var"]
-        .iter()
-        .map(|name| (*name).to_owned())
-        .collect();
+    let mut names: BTreeSet<String> =
+        ["call", "curry", "type_of", "is_shared", "print", "debug", "Fn", "is_def_fn", "is_def_var"]
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect();
     for signature in engine.gen_fn_signatures(true) {
         let head = signature.split('(').next().unwrap_or_default();
         names.extend(head.split_whitespace().next_back().map(str::to_owned));

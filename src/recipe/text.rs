@@ -87,7 +87,9 @@ impl Text {
                 Stmt::Export(names, _) => {
                     exports.push(if names.1.name.is_empty() { &names.0 } else { &names.1 }.name.to_string());
                 }
-                Stmt::Var(variable, flags, _) if flags.contains(rhai::ASTFlags::EXPORTED) => exports.push(variable.0.name.to_string()),
+                Stmt::Var(variable, flags, _) if flags.contains(rhai::ASTFlags::EXPORTED) => {
+                    exports.push(variable.0.name.to_string())
+                }
                 _ => {}
             }
         }

@@ -73,9 +73,11 @@ impl World for DiskWorld<'_> {
     }
 
     fn glob(&self, pattern: &str) -> Result<Vec<SourceFile>, WorldError> {
-        let root = if Path::new(pattern).is_absolute() { String::new() } else { glob::Pattern::escape(&self.root.to_string_lossy()) };
+        let root =
+            if Path::new(pattern).is_absolute() { String::new() } else { glob::Pattern::escape(&self.root.to_string_lossy()) };
         let full = Path::new(&root).join(pattern);
-        let options = glob::MatchOptions { require_literal_separator: true, require_literal_leading_dot: true, ..Default::default() };
+        let options =
+            glob::MatchOptions { require_literal_separator: true, require_literal_leading_dot: true, ..Default::default() };
         let paths = glob::glob_with(&full.to_string_lossy(), options)
             .map_err(|error| WorldError::Pattern { pattern: pattern.to_owned(), reason: error.msg.to_owned() })?;
         let mut files = Vec::new();

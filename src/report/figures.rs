@@ -22,8 +22,8 @@ pub fn size(bytes: u64) -> String {
         value /= 1024.0;
         units.next();
     }
-    let unit = units.peek().map_or("B", |unit| unit);
-    if *unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
+    let unit = units.peek().map_or("B", |unit| **unit);
+    if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
 }
 
 /// `950`, `12.3 k`, `1.05 M`, `3.2 T`.

@@ -190,7 +190,8 @@ fn shown(score: Score) -> String {
 fn markdown_table((header, rows): &(Vec<String>, Vec<Vec<String>>)) -> String {
     let line = |cells: &[String]| format!("| {} |\n", cells.iter().map(|cell| cell.replace('|', "\\|")).collect::<Vec<_>>().join(" | "));
     let rule: Vec<String> = header.iter().enumerate().map(|(i, _)| if i == 0 { ":--" } else { "--:" }.to_owned()).collect();
-    line(header) + &format!("|{}|\n", rule.join("|")) + &rows.iter().map(|row| line(row)).collect::<String>()
+    let body: String = rows.iter().map(|row| line(row)).collect();
+    format!("{}|{}|\n{body}", line(header), rule.join("|"))
 }
 
 fn html_table((header, rows): &(Vec<String>, Vec<Vec<String>>)) -> String {

@@ -89,9 +89,9 @@ pub(super) fn read_config(dir: &Path) -> Result<ModelConfig, StepError> {
     ModelConfig::from_hf(&serde_json::from_str(&text)?).map_err(StepError::failed)
 }
 
-/// Writes `tokenizer_config.json` with the chat template beside a checkpoint's `tokenizer.json`.
+/// Writes the chat template beside a checkpoint's `tokenizer.json`.
 pub(super) fn write_tokenizer_config(dir: &Path) -> Result<(), StepError> {
     let config = read_config(dir)?;
     let chat = lm::chat::Chat::open(dir, config.eos_token_id).map_err(StepError::failed)?;
-    lm::chat::write_tokenizer_config(dir, &chat, config.pad_token_id, config.max_position_embeddings).map_err(StepError::failed)
+    chat.write(dir, config.pad_token_id, config.max_position_embeddings).map_err(StepError::failed)
 }

@@ -112,7 +112,7 @@ impl Params {
             z_loss: self.z_loss,
             max_grad_norm: self.clip,
             seed: self.seed,
-            document_mask: if self.within_documents { DocumentMask::WithinDocuments } else { DocumentMask::None },
+            document_mask: if self.within_documents { DocumentMask::Within } else { DocumentMask::None },
         }
     }
 }

@@ -95,7 +95,7 @@ impl Params {
                 beta: self.beta,
                 advantage: match self.advantage {
                     Baseline::Centred => Advantage::Centred,
-                    Baseline::Standard => Advantage::Standard,
+                    Baseline::Standard => Advantage::Standardised,
                 },
             },
             verification_reward: self.reward,

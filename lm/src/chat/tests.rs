@@ -90,6 +90,15 @@ fn a_user_cannot_end_a_turn() {
     assert_eq!(tokens.ids.iter().filter(|id| **id == chat.eos()).count(), 2);
 }
 
+#[test]
+fn a_text_stream_sends_whole_characters() {
+    let chat = chat();
+    let ids = chat.encode("aé€b").unwrap();
+    let mut stream = TextStream::default();
+    let pieces: Vec<String> = ids.iter().map(|id| stream.push(&chat, *id).unwrap()).collect();
+    assert_eq!(pieces, ["a", "", "é", "", "", "€", "b"]);
+}
+
 fn jinja(messages: &[Message], generation_prompt: bool) -> String {
     let mut environment = Environment::new();
     environment.add_template("chat", CHAT_TEMPLATE).unwrap();

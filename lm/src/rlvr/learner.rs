@@ -104,7 +104,7 @@ pub(super) fn learn(
 }
 
 fn without_gradients(model: &Model) -> Model {
-    burn::module::Module::clone(model).valid()
+    burn::module::Module::valid(model)
 }
 
 fn pack_rows(rows: &[Row], config: &RlvrConfig, pad: u32) -> Packed {

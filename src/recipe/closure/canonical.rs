@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use rhai::{ASTFlags, Array, Dynamic, Expr, FlowControl, FnCallExpr, FnPtr, Map, Position, Stmt};
+use rhai::{ASTFlags, Dynamic, Expr, FlowControl, FnCallExpr, FnPtr, Position, Stmt};
 
 use super::Refusal;
 use super::literal::{constant, text_literal};
@@ -35,14 +35,16 @@ pub(crate) trait Surroundings {
     fn has_builtin(&self, function: &str) -> bool;
 }
 
+/// What a name in the source stands for.
 #[derive(Clone)]
-enum Binding {
+pub(super) enum Binding {
     Name(String),
     Constant(Dynamic),
 }
 
-struct Frame {
-    text: Arc<Text>,
+/// Where in the source a printer is, and what names mean there.
+pub(super) struct Frame {
+    pub(super) text: Arc<Text>,
     scope: Vec<(String, Binding)>,
     next: usize,
     // Whether `this` is bound.
@@ -58,15 +60,13 @@ impl Frame {
         fresh
     }
 
-    fn find(&self, name: &str) -> Option<&Binding> {
+    pub(super) fn find(&self, name: &str) -> Option<&Binding> {
         self.scope.iter().rev().find(|(bound, _)| bound == name).map(|(_, binding)| binding)
     }
 }
 
-type Printed = Result<String, Refusal>;
-
-/// The rest of a chain: whether a dot comes first, its flags, and what follows.
-type Link<'e> = (bool, ASTFlags, &'e Expr);
+/// Text, or why there is none.
+pub(super) type Printed = Result<String, Refusal>;
 
 /// The canonical text of a closure found in `home` or another text, before it is brought to its fixed point.
 pub(super) fn print(pointer: &FnPtr, home: Option<&Text>, around: &dyn Surroundings) -> Printed {
@@ -85,14 +85,15 @@ pub(super) fn print(pointer: &FnPtr, home: Option<&Text>, around: &dyn Surroundi
     Ok(format!("{definitions}{closure}"))
 }
 
-struct Printer<'a> {
+/// Writes closures, and remembers which functions they need.
+pub(super) struct Printer<'a> {
     around: &'a dyn Surroundings,
     // Functions to define: text, name, number of parameters.
     wanted: Vec<(String, String, usize)>,
 }
 
 impl Printer<'_> {
-    fn refuse<T>(&self, frame: &Frame, position: Position, message: impl Into<String>) -> Result<T, Refusal> {
+    pub(super) fn refuse<T>(&self, frame: &Frame, position: Position, message: impl Into<String>) -> Result<T, Refusal> {
         Err(Refusal { label: frame.text.label.clone(), position, message: message.into() })
     }
 
@@ -109,7 +110,11 @@ impl Printer<'_> {
             Some((text.clone(), first, functions.next().is_some()))
         });
         let Some((text, function, several)) = found else {
-            return Err(nowhere(format!("it is the builtin function `{}`; write |x| {}(x)", pointer.fn_name(), pointer.fn_name())));
+            return Err(nowhere(format!(
+                "it is the builtin function `{}`; write |x| {}(x)",
+                pointer.fn_name(),
+                pointer.fn_name()
+            )));
         };
         if several {
             return Err(nowhere(format!("there are several functions `{}`; write |x| {}(x)", function.name, function.name)));
@@ -186,7 +191,11 @@ impl Printer<'_> {
                 let condition = self.expr(expr, frame)?;
                 let then = self.block(body.statements(), frame)?;
                 let otherwise = self.block(branch.statements(), frame)?;
-                if otherwise == "{}" { format!("if {condition} {then}") } else { format!("if {condition} {then} else {otherwise}") }
+                if otherwise == "{}" {
+                    format!("if {condition} {then}")
+                } else {
+                    format!("if {condition} {then} else {otherwise}")
+                }
             }
             Stmt::While(flow, _) => {
                 let body = self.block(flow.body.statements(), frame)?;
@@ -226,7 +235,9 @@ impl Printer<'_> {
                 if let Some((name, position)) = root(&sides.lhs)
                     && let Some(Binding::Constant(_)) = frame.find(name)
                 {
-                    let message = format!("it assigns to `{name}`, which it captures; a closure is called for many documents, in any order");
+                    let message = format!(
+                        "it assigns to `{name}`, which it captures; a closure is called for many documents, in any order"
+                    );
                     return self.refuse(frame, position, message);
                 }
                 let symbol = operation.get_op_assignment_info().map_or("=", |info| info.3);
@@ -265,7 +276,7 @@ impl Printer<'_> {
         })
     }
 
-    fn list<'e>(&mut self, exprs: impl IntoIterator<Item = &'e Expr>, frame: &mut Frame) -> Printed {
+    pub(super) fn list<'e>(&mut self, exprs: impl IntoIterator<Item = &'e Expr>, frame: &mut Frame) -> Printed {
         let texts: Vec<_> = exprs.into_iter().map(|expr| self.expr(expr, frame)).collect::<Result<_, _>>()?;
         Ok(texts.join(", "))
     }
@@ -275,7 +286,7 @@ impl Printer<'_> {
         Ok(format!("({})", texts.join(symbol)))
     }
 
-    fn constant(&mut self, value: &Dynamic, position: Position, frame: &mut Frame) -> Printed {
+    pub(super) fn constant(&mut self, value: &Dynamic, position: Position, frame: &mut Frame) -> Printed {
         let (text, home, depth, start) = (frame.text.clone(), frame.text.label.clone(), frame.depth + 1, frame.next);
         let mut next = start;
         let printed = constant(value, &mut |pointer| {
@@ -288,7 +299,7 @@ impl Printer<'_> {
         })
     }
 
-    fn expr(&mut self, expr: &Expr, frame: &mut Frame) -> Printed {
+    pub(super) fn expr(&mut self, expr: &Expr, frame: &mut Frame) -> Printed {
         Ok(match expr {
             Expr::DynamicConstant(value, position) => match value.read_lock::<FnPtr>().map(|pointer| pointer.clone()) {
                 Some(pointer) => format!("({})", self.nested(&pointer, Vec::new(), *position, frame)?),
@@ -348,14 +359,19 @@ impl Printer<'_> {
             let value = self.around.label_of(&frame.text, &alias.name).filter(|_| more.is_empty());
             return match value.and_then(|label| self.around.constant(&label, name)) {
                 Some(value) => self.constant(&value, position, frame),
-                None => self.refuse(frame, position, format!("`{}::{name}` has no value it can capture; give it a variable of its own", alias.name)),
+                None => self.refuse(
+                    frame,
+                    position,
+                    format!("`{}::{name}` has no value it can capture; give it a variable of its own", alias.name),
+                ),
             };
         }
         match frame.find(name).cloned() {
             Some(Binding::Name(name)) => Ok(name),
             Some(Binding::Constant(value)) => {
                 let printed = self.constant(&value, position, frame);
-                printed.map_err(|refusal| Refusal { message: format!("it captures `{name}`, and {}", refusal.message), ..refusal })
+                printed
+                    .map_err(|refusal| Refusal { message: format!("it captures `{name}`, and {}", refusal.message), ..refusal })
             }
             None => {
                 let text = frame.text.clone();
@@ -419,14 +435,20 @@ impl Printer<'_> {
             });
         }
         if let [alias, more @ ..] = call.namespace.path.as_slice() {
-            let text = self.around.label_of(&frame.text, &alias.name).filter(|_| more.is_empty()).and_then(|label| self.around.text(&label));
+            let text = self
+                .around
+                .label_of(&frame.text, &alias.name)
+                .filter(|_| more.is_empty())
+                .and_then(|label| self.around.text(&label));
             let arity = call.args.len();
             return match text.as_deref().filter(|text| text.named(&call.name).any(|function| function.params.len() == arity)) {
                 Some(text) => {
                     let name = self.function(&text.label, &call.name, arity);
                     Ok(format!("{name}({})", self.list(&call.args, frame)?))
                 }
-                None => self.refuse(frame, position, format!("there is no `{}::{}` with {arity} arguments", alias.name, call.name)),
+                None => {
+                    self.refuse(frame, position, format!("there is no `{}::{}` with {arity} arguments", alias.name, call.name))
+                }
             };
         }
         let name = self.callee(&call.name, call.args.len(), false, position, frame)?;
@@ -434,7 +456,7 @@ impl Printer<'_> {
     }
 
     /// The name under which a function is called: that of a script function, or a builtin's own.
-    fn callee(&mut self, name: &str, arity: usize, method: bool, position: Position, frame: &Frame) -> Printed {
+    pub(super) fn callee(&mut self, name: &str, arity: usize, method: bool, position: Position, frame: &Frame) -> Printed {
         if ["Fn", "eval", "is_def_fn", "is_def_var"].contains(&name) {
             return self.refuse(frame, position, format!("it uses `{name}`, whose meaning depends on names"));
         }
@@ -454,98 +476,6 @@ impl Printer<'_> {
         }
         let message = self.around.refuse(name);
         self.refuse(frame, position, message)
-    }
-
-    fn chain(&mut self, expr: &Expr, frame: &mut Frame) -> Printed {
-        let (Expr::Dot(sides, flags, _) | Expr::Index(sides, flags, _)) = expr else { return self.expr(expr, frame) };
-        if let Some((value, position, rest)) = self.captured_entry(expr, frame) {
-            let head = self.constant(&value, position, frame)?;
-            return Ok(match rest {
-                Some((dot, flags, rest)) => format!("({head}){}", self.link(dot, flags, rest, frame)?),
-                None => head,
-            });
-        }
-        let head = self.expr(&sides.lhs, frame)?;
-        let name = matches!(sides.lhs, Expr::Variable(..) | Expr::ThisPtr(_)) && head.chars().all(|c| c.is_ascii_alphanumeric());
-        // Calls stand for themselves, and operators have brackets already.
-        let head = if name || matches!(sides.lhs, Expr::FnCall(..)) { head } else { format!("({head})") };
-        let tail = self.link(matches!(expr, Expr::Dot(..)), *flags, &sides.rhs, frame)?;
-        Ok(format!("{head}{tail}"))
-    }
-
-    /// The entry of a captured map or list that a chain begins with, and the rest of the chain: what else the value holds does not
-    /// matter to the closure.
-    fn captured_entry<'e>(&self, expr: &'e Expr, frame: &Frame) -> Option<(Dynamic, Position, Option<Link<'e>>)> {
-        let (mut link, first): (Link<'e>, &Expr) = match expr {
-            Expr::Dot(sides, flags, _) => ((true, *flags, &sides.rhs), &sides.lhs),
-            Expr::Index(sides, flags, _) => ((false, *flags, &sides.rhs), &sides.lhs),
-            _ => return None,
-        };
-        let Expr::Variable(variable, _, position) = first else { return None };
-        let Some(Binding::Constant(value)) = frame.find(&variable.1).filter(|_| variable.2.path.is_empty()) else { return None };
-        let (mut value, mut found) = (value.clone(), None);
-        loop {
-            let (dot, flags, rest) = link;
-            let (here, next): (&Expr, Option<Link<'e>>) = match rest {
-                Expr::Dot(sides, inner, _) if dot || !flags.contains(ASTFlags::BREAK) => (&sides.lhs, Some((true, *inner, &sides.rhs))),
-                Expr::Index(sides, inner, _) if dot || !flags.contains(ASTFlags::BREAK) => (&sides.lhs, Some((false, *inner, &sides.rhs))),
-                other => (other, None),
-            };
-            let entry = match here {
-                Expr::Property(property, _) if dot => value.read_lock::<Map>().and_then(|map| map.get(property.2.as_str()).cloned()),
-                Expr::StringConstant(name, _) if !dot => value.read_lock::<Map>().and_then(|map| map.get(name.as_str()).cloned()),
-                Expr::IntegerConstant(index, _) if !dot => {
-                    let index = usize::try_from(*index).ok();
-                    value.read_lock::<Array>().zip(index).and_then(|(items, index)| items.get(index).cloned())
-                }
-                _ => None,
-            };
-            let Some(entry) = entry else { return found };
-            value = entry.flatten();
-            found = Some((value.clone(), *position, next));
-            match next {
-                Some(next) => link = next,
-                None => return found,
-            }
-        }
-    }
-
-    /// The rest of a chain, from the operator on.
-    fn link(&mut self, dot: bool, flags: ASTFlags, rest: &Expr, frame: &mut Frame) -> Printed {
-        let optional = if flags.contains(ASTFlags::NEGATED) { "?" } else { "" };
-        if dot {
-            let (here, next) = match rest {
-                Expr::Dot(sides, flags, _) => (&sides.lhs, Some((true, *flags, &sides.rhs))),
-                Expr::Index(sides, flags, _) => (&sides.lhs, Some((false, *flags, &sides.rhs))),
-                other => (other, None),
-            };
-            let link = match here {
-                Expr::Property(property, _) => format!("{optional}.{}", property.2),
-                Expr::MethodCall(call, position) => {
-                    let name = self.callee(&call.name, call.args.len(), true, *position, frame)?;
-                    format!("{optional}.{name}({})", self.list(&call.args, frame)?)
-                }
-                other => return self.refuse(frame, other.start_position(), "it uses a chain that cannot be read"),
-            };
-            return Ok(match next {
-                Some((dot, flags, rest)) => format!("{link}{}", self.link(dot, flags, rest, frame)?),
-                None => link,
-            });
-        }
-        if flags.contains(ASTFlags::BREAK) {
-            return Ok(format!("{optional}[{}]", self.expr(rest, frame)?));
-        }
-        match rest {
-            Expr::Dot(sides, flags, _) => {
-                let index = self.expr(&sides.lhs, frame)?;
-                Ok(format!("{optional}[{index}]{}", self.link(true, *flags, &sides.rhs, frame)?))
-            }
-            Expr::Index(sides, flags, _) => {
-                let index = self.expr(&sides.lhs, frame)?;
-                Ok(format!("{optional}[{index}]{}", self.link(false, *flags, &sides.rhs, frame)?))
-            }
-            other => Ok(format!("{optional}[{}]", self.expr(other, frame)?)),
-        }
     }
 }
 

@@ -57,7 +57,10 @@ pub(super) fn constant(value: &Dynamic, closure: WriteClosure<'_>) -> Result<Str
         return closure(&pointer).map(|text| format!("({text})"));
     }
     if let Some(handle) = value.read_lock::<Handle>() {
-        return Err(Refusal::somewhere(format!("{} is an artifact, which is not there yet when the closure is written down", handle.described())));
+        return Err(Refusal::somewhere(format!(
+            "{} is an artifact, which is not there yet when the closure is written down",
+            handle.described()
+        )));
     }
     Err(Refusal::somewhere(format!("{} cannot be captured", plain_type(value.type_name()))))
 }

@@ -46,7 +46,10 @@ fn texts_are_normal() {
         ("let n = -5; |x| -n + x", ""),
         ("let n = [1, #{ a: -1.0 }]; |x| n[1].a", ""),
         ("|x| { loop { x += 1; if x > 3 { break x; } } }", ""),
-        ("|x| { let y = x; let x = y + 1; { let x = 2; y += x; } x + y }", "|a0| { let a1 = a0; let a2 = (a1 + 1); { let a3 = 2; a1 += a3 } (a2 + a1) }"),
+        (
+            "|x| { let y = x; let x = y + 1; { let x = 2; y += x; } x + y }",
+            "|a0| { let a1 = a0; let a2 = (a1 + 1); { let a3 = 2; a1 += a3 } (a2 + a1) }",
+        ),
     ];
     for (source, expected) in cases {
         let text = of(source).unwrap_or_else(|refusal| panic!("{source}: {refusal:?}"));
@@ -79,16 +82,23 @@ fn closures_are_called_with_documents() {
 fn closures_fail_with_words() {
     let call = |text: &str, argument: Value| Closure::compile(text).unwrap().call(&[argument]);
     assert_eq!(call("|a0| (a0 * 2)", Value::Int(4)), Ok(Value::Int(8)));
-    assert_eq!(call("|a0| { loop {} }", Value::Null).unwrap_err(), "the recipe takes too many operations; is there an endless loop?");
+    assert_eq!(
+        call("|a0| { loop {} }", Value::Null).unwrap_err(),
+        "the recipe takes too many operations; is there an endless loop?"
+    );
     assert!(call("|a0| (|a1| a1)", Value::Null).unwrap_err().contains("not a plain value"));
     assert!(Closure::compile("1 + 1").is_err() && Closure::compile("|").is_err() && Closure::compile("").is_err());
-    assert_eq!(Closure::compile("|a0, a1| a0").unwrap().call(&[Value::Null]).unwrap_err(), "the closure takes 2 arguments, and 1 are given");
+    assert_eq!(
+        Closure::compile("|a0, a1| a0").unwrap().call(&[Value::Null]).unwrap_err(),
+        "the closure takes 2 arguments, and 1 are given"
+    );
 }
 
 #[test]
 fn closures_run_on_many_threads() {
     use rayon::prelude::*;
-    let closure = Closure::compile("fn f0(a0) { if (a0 < 2) { a0 } else { (f0((a0 - 1)) + f0((a0 - 2))) } }\n|a0| f0(a0)").unwrap();
+    let closure =
+        Closure::compile("fn f0(a0) { if (a0 < 2) { a0 } else { (f0((a0 - 1)) + f0((a0 - 2))) } }\n|a0| f0(a0)").unwrap();
     let results: Vec<_> = (0..64).into_par_iter().map(|_| closure.call(&[Value::Int(12)])).collect();
     assert!(results.iter().all(|result| *result == Ok(Value::Int(144))));
 }
@@ -103,16 +113,19 @@ fn expressions() -> impl Strategy<Value = String> {
         let pair = (inner.clone(), inner.clone());
         let three = (inner.clone(), inner.clone(), inner.clone());
         prop_oneof![
-            (pair.clone(), prop::sample::select(vec!["+", "-", "*", "|", "&", "^"])).prop_map(|((a, b), op)| format!("{a} {op} {b}")),
+            (pair.clone(), prop::sample::select(vec!["+", "-", "*", "|", "&", "^"]))
+                .prop_map(|((a, b), op)| format!("{a} {op} {b}")),
             inner.clone().prop_map(|a| format!("-({a})")),
             inner.clone().prop_map(|a| format!("({a})")),
-            three.clone().prop_map(|(a, b, c)| format!("(if {a} > {b} {{ {c} }} else {{ {a} }})")),
-            three.clone().prop_map(|(a, b, c)| format!("(if !({a} == {b}) && {c} != 3 || {a} <= 2 {{ {b} }} else {{ {c} }})")),
+            three.clone().prop_map(|(a, b, c)| format!("(if ({a}) > ({b}) {{ {c} }} else {{ {a} }})")),
+            three.clone().prop_map(|(a, b, c)| format!("(if !(({a}) == ({b})) && ({c}) != 3 || ({a}) <= 2 {{ {b} }} else {{ {c} }})")),
             pair.clone().prop_map(|(a, b)| format!("({{ let x = {a}; let z = x; {{ let x = z; z += x; }} x + z + {b} }})")),
             pair.clone().prop_map(|(a, b)| format!("twice({a}, {b})")),
             pair.clone().prop_map(|(a, b)| format!("[{a}, {b}].map(|v| v + x + k)[1]")),
             pair.clone().prop_map(|(a, b)| format!("#{{ p: {a}, q: [{b}] }}.q[0]")),
-            pair.clone().prop_map(|(a, b)| format!("({{ let s = 0; for (e, i) in [{a}, {b}, 5] {{ if e == 5 {{ continue; }} s += e * i; }} s }})")),
+            pair.clone().prop_map(|(a, b)| format!(
+                "({{ let s = 0; for (e, i) in [{a}, {b}, 5] {{ if e == 5 {{ continue; }} s += e * i; }} s }})"
+            )),
             pair.clone().prop_map(|(a, b)| format!("`${{{a}}}|${{{b}}}`.len()")),
             pair.prop_map(|(a, b)| format!("(|v, u| v - u).call({a}, {b})")),
         ]

@@ -4,7 +4,7 @@ use plan::{StepId, Value};
 
 use super::*;
 
-const FLOW: &str = r##"
+pub(super) const FLOW: &str = r##"
 let size = param("size", "nano", "nano | 190M | 1B | 7B");
 import "olmo2" as olmo2;
 
@@ -58,20 +58,31 @@ fn the_flow_of_the_front_page() {
     let site = &evaluation.steps[12].site;
     assert_eq!((site.file.as_str(), site.line, site.column), ("recipes/r.rhai", 17, 57));
     assert_eq!(evaluation.steps[16].resources, plan::Resources { cpus: 2, memory_mib: 4096 });
-    assert_eq!(evaluation.outputs.iter().map(|output| (output.name.as_str(), output.step)).collect::<Vec<_>>(), [("report", StepId(17))]);
+    assert_eq!(
+        evaluation.outputs.iter().map(|output| (output.name.as_str(), output.step)).collect::<Vec<_>>(),
+        [("report", StepId(17))]
+    );
     assert!(plan::Plan::new(evaluation.steps, evaluation.outputs).is_ok());
 }
 
 #[test]
 fn names_comments_and_layout_are_in_no_plan_id() {
     let ids = plan_ids(&good(FLOW));
-    let renamed = FLOW.replace("seedling", "baby").replace("tokens", "toks").replace("toks:", "tokens:").replace("doc.", "d.").replace("|doc|", "| d |");
+    let renamed = FLOW
+        .replace("seedling", "baby")
+        .replace("tokens", "toks")
+        .replace("toks:", "tokens:")
+        .replace("doc.", "d.")
+        .replace("|doc|", "| d |");
     assert_eq!(plan_ids(&good(&renamed)), ids);
-    let laid_out = FLOW.replace(" >= ", ">=\n /* at least */ ").replace("let base ", "// a comment\nlet base ").replace("\n.", ".");
+    let laid_out =
+        FLOW.replace(" >= ", ">=\n /* at least */ ").replace("let base ", "// a comment\nlet base ").replace("\n.", ".");
     assert_eq!(plan_ids(&good(&laid_out)), ids);
     let named = FLOW.replace("let tok ", "let tok_x ").replace("tokenize(tok)", "tokenize(tok_x).named(\"it\")");
     assert_eq!(plan_ids(&good(&named.replace(".named(\"it\");\nlet more", ";\nlet more"))), ids);
-    let constant = FLOW.replace("|doc| doc.gopher.word_count >= 50", "|doc| doc.gopher.word_count >= least").replace("let raw ", "let least = 50; let raw ");
+    let constant = FLOW
+        .replace("|doc| doc.gopher.word_count >= 50", "|doc| doc.gopher.word_count >= least")
+        .replace("let raw ", "let least = 50; let raw ");
     assert_eq!(plan_ids(&good(&constant)), ids);
     assert_ne!(plan_ids(&good(&FLOW.replace(">= 50", ">= 51"))), ids);
 }
@@ -109,7 +120,8 @@ fn parameters_are_typed_and_listed() {
     assert_eq!(set(&[]).unwrap().notes, ["4 0.1 a true", "3"]);
     let evaluation = set(&[("n", "1e3"), ("m", "b"), ("on", "false"), ("lr", "2")]).unwrap();
     assert_eq!(evaluation.notes, ["1001 2.0 b false", "1000"]);
-    let listed: Vec<_> = evaluation.params.iter().map(|p| (p.name.as_str(), p.doc.as_str(), p.set_by_user, p.default.to_string())).collect();
+    let listed: Vec<_> =
+        evaluation.params.iter().map(|p| (p.name.as_str(), p.doc.as_str(), p.set_by_user, p.default.to_string())).collect();
     assert_eq!(listed[0], ("n", "how many", true, "3".to_owned()));
     assert_eq!(listed.len(), 4);
     let error = set(&[("n", "many"), ("m", "c"), ("mm", "1")]).unwrap_err();
@@ -149,7 +161,9 @@ fn the_language_works_as_usual() {
 fn captured_values_are_constants_of_a_closure() {
     let keep = |text: &str| {
         let evaluation = good(text);
-        let Some(Value::Script(script)) = evaluation.steps.last().unwrap().params.get("keep").cloned() else { panic!("no closure") };
+        let Some(Value::Script(script)) = evaluation.steps.last().unwrap().params.get("keep").cloned() else {
+            panic!("no closure")
+        };
         script
     };
     let text = r#"
@@ -160,17 +174,21 @@ fn captured_values_are_constants_of_a_closure() {
     let expected = "fn f0(a0) { (f1(a0) * 2) }\nfn f1(a0) { let a1 = a0; if (a1 > 100) { f0((a1 - 100)) } else { a1 } }\n\
                     |a0| ((f0(a0.count) >= 50) && (!contains([\"a\", \"b\"], a0.word)) && [\"a\", \"b\"].some((|a1| (a1 == a0.id))))";
     assert_eq!(keep(text).replace("([\"a\", \"b\"]).", "[\"a\", \"b\"]."), expected);
-    assert_eq!(keep("fn good(d) { d.n > 1 } read(\"data/a.txt\").filter(good)"), keep("read(\"data/a.txt\").filter(|x| { x.n > 1 })"));
+    assert_eq!(
+        keep("fn good(d) { d.n > 1 } read(\"data/a.txt\").filter(good)"),
+        keep("read(\"data/a.txt\").filter(|x| { x.n > 1 })")
+    );
 }
 
 #[test]
 fn a_closure_can_use_the_variable_whose_method_takes_it() {
-    let text = "let s = #{ seeds: [1, 2], n: 3 }; let d = read(\"data/a.txt\"); let all = s.seeds.map(|x| d.mix(#{ a: s.n + x }));
+    let text =
+        "let s = #{ seeds: [1, 2], n: 3 }; let d = read(\"data/a.txt\"); let all = s.seeds.map(|x| d.mix(#{ a: s.n + x }));
                 let list = [1, 2]; print(list.map(|x| x + list.len())); fn f(m) { m.seeds.map(|x| x + m.n) } print(f(s));
                 let few = [d]; few.push(d.dedup(\"x\")); print(few.len());
                 d.filter(|doc| doc.n > s.n);
                 let t = #{ n: 1, deep: [1, #{ m: 7 }] }; t.n += 1; let f = |doc| doc.n > t.n + t.deep[1].m; t.n = 5; d.filter(f);
-                fn change(m) { m.n = 8; m.n } print(change(s)); print([s].map(|e| e.n)); let u = s; u.n = 9; print(s.n + u.n);
+                fn change(c) { c.n = 8; c.n } print(change(s)); print([s].map(|e| e.n)); let u = s; u.n = 9; print(s.n + u.n);
                 let total = 0; [1, 2].for_each(|x| total += this); print(total);";
     let evaluation = good(text);
     assert_eq!(evaluation.notes, ["[3, 4]", "[4, 5]", "2", "8", "[3]", "12", "3"]);

@@ -31,13 +31,31 @@ c.tokenize();
     ];
     let told = told(text);
     assert_eq!(&told[..3], &expected[..3], "{told:#?}");
-    assert!(told.iter().any(|line| line == "3:40 parameter `sed` of `split`: no such parameter; there are: valid, seed [did you mean `seed`?]"), "{told:#?}");
-    assert!(told.iter().any(|line| line.starts_with("4:17 `train_tokenizer` takes documents, not a split [take a part of it: `.train` or `.valid`]")), "{told:#?}");
-    assert!(told.iter().any(|line| line == "5:15 a split has no `trian`; its parts are: train, valid [did you mean `train`?]"), "{told:#?}");
-    assert!(told.iter().any(|line| line.starts_with("5:37 parameter `weights.b` of `mix`: expected number, found string \"x\"")), "{told:#?}");
+    assert!(
+        told.iter()
+            .any(|line| line
+                == "3:40 parameter `sed` of `split`: no such parameter; there are: valid, seed [did you mean `seed`?]"),
+        "{told:#?}"
+    );
+    assert!(
+        told.iter().any(|line| line
+            .starts_with("4:17 `train_tokenizer` takes documents, not a split [take a part of it: `.train` or `.valid`]")),
+        "{told:#?}"
+    );
+    assert!(
+        told.iter().any(|line| line == "5:15 a split has no `trian`; its parts are: train, valid [did you mean `train`?]"),
+        "{told:#?}"
+    );
+    assert!(
+        told.iter().any(|line| line.starts_with("5:37 parameter `weights.b` of `mix`: expected number, found string \"x\"")),
+        "{told:#?}"
+    );
     assert!(told.iter().any(|line| line == "6:9 unknown variable `unknown`"), "{told:#?}");
     assert!(told.iter().any(|line| line.starts_with("7:9 parameter `tokens` of `pretrain`: must be given")), "{told:#?}");
-    assert!(told.iter().any(|line| line.starts_with("8:3 `tokenize` takes documents, a tokenizer, not a checkpoint")), "{told:#?}");
+    assert!(
+        told.iter().any(|line| line.starts_with("8:3 `tokenize` takes documents, a tokenizer, not a checkpoint")),
+        "{told:#?}"
+    );
 }
 
 #[test]
@@ -85,12 +103,18 @@ fn calls_that_do_not_fit() {
     let told = |call: &str| told(&format!("{start}{call}")).join(" / ");
     assert_eq!(told("d.tokenize()"), "2:3 `tokenize` needs a tokenizer: What it works on");
     assert_eq!(told("d.tokenize(t, t)"), "2:15 `tokenize` takes one `tokenizer`, and a second was given");
-    assert_eq!(told("tag([d, d], [\"x\"])"), "2:5 `tag` takes one `documents`, and a list of 2 was given [call it for each: `list.map(|one| one.tag(...))`]");
+    assert_eq!(
+        told("tag([d, d], [\"x\"])"),
+        "2:5 `tag` takes one `documents`, and a list of 2 was given [call it for each: `list.map(|one| one.tag(...))`]"
+    );
     assert_eq!(told("d.dedup(1)"), "2:9 parameter `by` of `dedup`: expected string, found integer 1");
     assert_eq!(told("d.dedup(\"x\", \"y\")"), "2:14 `dedup` takes `by` without a name; there is one value too many");
     assert_eq!(told("d.dedup(\"x\", #{ by: \"y\" })"), "2:17 parameter `by` of `dedup` is given twice");
     assert_eq!(told("d.split(3)"), "2:9 `split` takes its parameters by name, in a map `#{...}`; there is one value too many");
-    assert_eq!(told("d.tag([\"a\", d])"), "2:7 parameter `taggers` of `tag` cannot hold documents [artifacts go to its inputs: `documents`]");
+    assert_eq!(
+        told("d.tag([\"a\", d])"),
+        "2:7 parameter `taggers` of `tag` cannot hold documents [artifacts go to its inputs: `documents`]"
+    );
     assert_eq!(told("d.dedup(0..3)"), "2:9 parameter `by` of `dedup` cannot hold a range");
     assert_eq!(told("average([])"), "2:1 `average` needs a checkpoint (port `checkpoints`): What it works on");
     assert_eq!(told("d.train()"), "2:3 unknown function `train` [`.train` is a part of an artifact; write it without brackets]");
@@ -99,7 +123,10 @@ fn calls_that_do_not_fit() {
     assert_eq!(told("d.named(\"a b\")"), "2:3 `a b` is no name for a step: letters, digits, `-`, `_` and `.` can be used");
     assert_eq!(told("output(\"x\", 1)"), "2:1 an output is written output(name, artifact) or output(name, [artifacts])");
     assert!(told("output(\"x\", d); output(\"x\", k);").starts_with("2:17 two outputs are called `x`"));
-    assert_eq!(told("let p = #{ sed: 1 }; d.split(p)"), "2:24 parameter `sed` of `split`: no such parameter; there are: valid, seed [did you mean `seed`?]");
+    assert_eq!(
+        told("let p = #{ sed: 1 }; d.split(p)"),
+        "2:24 parameter `sed` of `split`: no such parameter; there are: valid, seed [did you mean `seed`?]"
+    );
     assert_eq!(told("k.dpo(d)"), "2:1 `dpo` takes a checkpoint (port `policy`), a checkpoint (port `reference`), not tokens / 2:7 `dpo` takes a checkpoint (port `policy`), a checkpoint (port `reference`), not documents".replace("2:1 ", "2:3 "));
 }
 
@@ -108,9 +135,22 @@ fn closures_that_cannot_travel() {
     let start = "let d = read(\"data/a.txt\"); let n = 0; let deep = #{ d: d };\n";
     let told = |call: &str| told(&format!("{start}{call}")).join(" / ");
     let no = "this closure cannot be a parameter of `filter`: ";
-    assert_eq!(told("d.filter(|x| tokenize(x) == x)"), format!("2:14 {no}it calls `tokenize`, but a closure runs inside a step and cannot declare one"));
-    assert_eq!(told("let e = d; d.filter(|x| x == e)"), format!("2:30 {no}it captures `e`, and documents is an artifact, which is not there yet when the closure is written down"));
-    assert_eq!(told("let e = d; e.filter(|x| x == deep)"), format!("2:30 {no}it captures `deep`, and documents is an artifact, which is not there yet when the closure is written down"));
+    assert_eq!(
+        told("d.filter(|x| tokenize(x) == x)"),
+        format!("2:14 {no}it calls `tokenize`, but a closure runs inside a step and cannot declare one")
+    );
+    assert_eq!(
+        told("let e = d; d.filter(|x| x == e)"),
+        format!(
+            "2:30 {no}it captures `e`, and documents is an artifact, which is not there yet when the closure is written down"
+        )
+    );
+    assert_eq!(
+        told("let e = d; e.filter(|x| x == deep)"),
+        format!(
+            "2:30 {no}it captures `deep`, and documents is an artifact, which is not there yet when the closure is written down"
+        )
+    );
     assert!(told("d.filter(|x| { n += 1; n > 3 })").starts_with(&format!("2:16 {no}it assigns to `n`, which it captures")));
     assert!(told("d.filter(|x| switch x.a { 1 => true, _ => false })").contains("it uses `switch`"));
     assert!(told("d.filter(|x| param(\"a\", 1) > x.n)").contains("it calls `param`, which does not exist inside a step"));

@@ -5,7 +5,10 @@ use plan::Value;
 use super::*;
 use crate::recipe::{Origin, docs, docs_for, stdlib};
 
-const MIXES: (&str, &str) = ("mixes.rhai", "/// A clean set.\nfn clean(d) { d.dedup(\"x\").filter(|doc| long_enough(doc)) }\nfn long_enough(doc) { doc.n > LIMIT() }\nprivate fn LIMIT() { 3 }\nexport const HALF = 0.5;\nfn step.twice() { this.dedup(\"1\").dedup(\"2\") }");
+const MIXES: (&str, &str) = (
+    "mixes.rhai",
+    "/// A clean set.\nfn clean(d) { d.dedup(\"x\").filter(|doc| long_enough(doc)) }\nfn long_enough(doc) { doc.n > LIMIT() }\nprivate fn LIMIT() { 3 }\nexport const HALF = 0.5;\nfn step.twice() { this.dedup(\"1\").dedup(\"2\") }",
+);
 
 #[test]
 fn files_come_before_the_standard_library() {
@@ -42,8 +45,12 @@ fn a_closure_of_a_module_travels_from_the_recipe() {
 
 #[test]
 fn folders_and_modules_of_modules() {
-    let modules = [("lib/a.rhai", "import \"b\" as b; fn start() { [1, 2].map(|x| b::add(x)) }"), ("lib/b.rhai", "fn add(x) { x + one() } fn one() { 1 }")];
-    let evaluation = with_modules("import \"lib/a\" as a; print(a::start());", &modules, &[]).unwrap_or_else(|error| panic!("{error}"));
+    let modules = [
+        ("lib/a.rhai", "import \"b\" as b; fn start() { [1, 2].map(|x| b::add(x)) }"),
+        ("lib/b.rhai", "fn add(x) { x + one() } fn one() { 1 }"),
+    ];
+    let evaluation =
+        with_modules("import \"lib/a\" as a; print(a::start());", &modules, &[]).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(evaluation.notes, ["[2, 3]"]);
 }
 
@@ -57,10 +64,24 @@ fn steps_of_a_closure_given_to_a_module_are_declared_where_it_stands() {
 }
 
 #[test]
+fn a_module_can_give_its_function_the_name_of_a_step() {
+    let modules = [("m.rhai", "fn dedup(d) { steps::dedup(d, \"mine\") }")];
+    let evaluation = with_modules("import \"m\" as m; m::dedup(read(\"data/a.txt\"));", &modules, &[])
+        .unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(evaluation.steps[1].params.get("by"), Some(&Value::Str("mine".into())));
+    assert_eq!(evaluation.steps[1].site.to_string(), "recipes/m.rhai:1:22");
+    assert_eq!(messages(&bad("steps::dedupp(1)")), ["there is no step `dedupp`"]);
+}
+
+#[test]
 fn what_is_wrong_with_imports() {
     let told = |text: &str, modules: &[(&str, &str)]| {
         let error = with_modules(text, modules, &[]).expect_err("a mistake");
-        error.mistakes.iter().map(|m| format!("{} {}{}", m.site, m.message, m.suggestion.as_ref().map_or(String::new(), |s| format!(" [{s}]")))).collect::<Vec<_>>()
+        error
+            .mistakes
+            .iter()
+            .map(|m| format!("{} {}{}", m.site, m.message, m.suggestion.as_ref().map_or(String::new(), |s| format!(" [{s}]"))))
+            .collect::<Vec<_>>()
     };
     assert_eq!(
         told("import \"olmo\" as o; let m = o::model(1); read(\"data/a.txt\").dedup(1);", &[]),
@@ -81,10 +102,16 @@ fn what_is_wrong_with_imports() {
     );
     assert_eq!(
         told("import \"bad\" as b; b::f(1).dedup(2);", &[("bad.rhai", "fn f(x) { x + }")]),
-        ["recipes/r.rhai:1:34 parameter `by` of `dedup`: expected string, found integer 2", "recipes/bad.rhai:1:15 syntax: Unexpected '}'"]
+        [
+            "recipes/r.rhai:1:34 parameter `by` of `dedup`: expected string, found integer 2",
+            "recipes/bad.rhai:1:15 syntax: Unexpected '}'"
+        ]
     );
     let circle = told("import \"a\" as a;", &[("a.rhai", "import \"b\" as b;"), ("b.rhai", "import \"a\" as a;")]);
-    assert!(circle[0].contains("modules import each other in a circle: recipes/a.rhai -> recipes/b.rhai -> recipes/a.rhai"), "{circle:?}");
+    assert!(
+        circle[0].contains("modules import each other in a circle: recipes/a.rhai -> recipes/b.rhai -> recipes/a.rhai"),
+        "{circle:?}"
+    );
     assert!(told("import \"olmo2\" as o; o::model(\"2B\")", &[])[0].contains("OLMo 2 has no size \"2B\""));
 }
 
@@ -121,10 +148,24 @@ fn every_module_parses_and_is_documented() {
 fn the_reference_shows_steps_functions_and_modules() {
     let registry = registry();
     let all = docs(&registry);
-    for part in ["## mix\n\n`mix(documents..., weights, #{ ... })` makes documents", "| `seed` | count | `0` |", "`olmo2::model(size)`: The OLMo 2 model", "`map.half_width()`", "param(name, default, doc)"] {
+    for part in [
+        "## mix\n\n`mix(documents..., weights, #{ ... })` makes documents",
+        "| `seed` | count | `0` |",
+        "`olmo2::model(size)`: The OLMo 2 model",
+        "`map.half_width()`",
+        "param(name, default, doc)",
+    ] {
         assert!(all.contains(part), "{part}\n{all}");
     }
-    assert!(docs_for(&registry, "pretrain").unwrap().contains("| `model.hidden_size` | count | must be given | 2 to 1000000 | Width. |"));
-    assert!(docs_for(&registry, "output").is_some() && docs_for(&registry, "olmo2::model").is_some() && docs_for(&registry, "olmo2").is_some());
+    assert!(
+        docs_for(&registry, "pretrain")
+            .unwrap()
+            .contains("| `model.hidden_size` | count | must be given | 2 to 1000000 | Width. |")
+    );
+    assert!(
+        docs_for(&registry, "output").is_some()
+            && docs_for(&registry, "olmo2::model").is_some()
+            && docs_for(&registry, "olmo2").is_some()
+    );
     assert!(docs_for(&registry, "named").is_some() && docs_for(&registry, "nothing").is_none());
 }
