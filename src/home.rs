@@ -39,7 +39,12 @@ impl Home {
 
     /// The journal of a run.
     pub fn journal(&self, run: &str) -> PathBuf {
-        self.runs_dir().join(run).join("journal.jsonl")
+        self.run_folder(run).join("journal.jsonl")
+    }
+
+    /// The folder of a run.
+    pub fn run_folder(&self, run: &str) -> PathBuf {
+        self.runs_dir().join(run)
     }
 
     fn runs_dir(&self) -> PathBuf {

@@ -87,31 +87,31 @@ pub enum Family {
     Sequence,
     /// The largest or smallest of a list.
     Extremum,
-    /// Letters in reverse order.
+    /// A list in reverse order.
     Reverse,
-    /// The first, second, ... or last word of a list.
-    PickWord,
-    /// How often a word occurs in a list.
-    CountWord,
-    /// The last letter of a word.
-    LastLetter,
+    /// The first, second, ... or last item of a list.
+    PickItem,
+    /// How often an item occurs in a list.
+    CountItem,
+    /// The first or last letter of a word.
+    EndLetter,
     /// Letters in upper case.
     Uppercase,
-    /// A word several times.
+    /// An item several times.
     Repeat,
     /// Digits in ascending order.
     Sort,
-    /// Whether a word is in a list.
+    /// Whether an item is in a list.
     Membership,
-    /// A word between brackets, braces, parentheses or quotes.
+    /// Items between brackets, braces, parentheses or quotes.
     Enclose,
     /// An answer of exactly n words.
     WordCount,
     /// A JSON object with given fields.
     Json,
-    /// Words separated by commas.
+    /// Items separated by commas.
     CommaList,
-    /// Words as a bullet list.
+    /// Items as a bullet list.
     BulletList,
 }
 
@@ -127,9 +127,9 @@ impl Family {
         Family::Sequence,
         Family::Extremum,
         Family::Reverse,
-        Family::PickWord,
-        Family::CountWord,
-        Family::LastLetter,
+        Family::PickItem,
+        Family::CountItem,
+        Family::EndLetter,
         Family::Uppercase,
         Family::Repeat,
         Family::Sort,
@@ -160,9 +160,9 @@ impl Family {
             Family::Sequence => "sequence",
             Family::Extremum => "extremum",
             Family::Reverse => "reverse",
-            Family::PickWord => "pick_word",
-            Family::CountWord => "count_word",
-            Family::LastLetter => "last_letter",
+            Family::PickItem => "pick_item",
+            Family::CountItem => "count_item",
+            Family::EndLetter => "end_letter",
             Family::Uppercase => "uppercase",
             Family::Repeat => "repeat",
             Family::Sort => "sort",
@@ -182,15 +182,15 @@ impl Family {
 }
 
 /// How large the operands and lists are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
-    /// Numbers to 9, lists of three.
+    /// Numbers to 9, lists of three digits: within reach of a model of two million parameters.
     #[default]
     Easy,
-    /// Numbers to 99, lists of four.
+    /// Numbers to 99, lists of four letters.
     Medium,
-    /// Numbers to 999, lists of six.
+    /// Numbers to 999, lists of six words.
     Hard,
 }
 

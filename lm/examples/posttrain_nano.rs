@@ -148,13 +148,17 @@ fn main() -> Result<()> {
         seed,
         ..SftConfig::default()
     };
-    let clock = Instant::now();
-    let mut printer = Printer { start: clock, every: 25, names: &["train/CE loss"] };
-    let start = Start { checkpoint: &base, chat: &chat, device: &device };
-    let summary = sft(&sft_config, start, &conversations, &out.join("sft"), None, &mut printer)?;
-    println!("sft: {summary:?} in {:.1} s", clock.elapsed().as_secs_f64());
-
-    let tuned = Checkpoint::read(&out.join("sft"))?;
+    let tuned = match settings.path("sft") {
+        Some(dir) => Checkpoint::read(&dir)?,
+        None => {
+            let clock = Instant::now();
+            let mut printer = Printer { start: clock, every: 25, names: &["train/CE loss"] };
+            let start = Start { checkpoint: &base, chat: &chat, device: &device };
+            let summary = sft(&sft_config, start, &conversations, &out.join("sft"), None, &mut printer)?;
+            println!("sft: {summary:?} in {:.1} s", clock.elapsed().as_secs_f64());
+            Checkpoint::read(&out.join("sft"))?
+        }
+    };
     let before = measure("sft", &tuned, &chat, &held_out)?;
 
     let steps = settings.get("steps", 150)?;
@@ -189,7 +193,7 @@ fn main() -> Result<()> {
         "policy/entropy_avg",
         "optim/total grad norm",
     ];
-    let mut printer = Printer { start: clock, every: settings.get("print", 25)?, names };
+    let mut printer = Printer { start: clock, every: settings.get("print", 50)?, names };
     let watch = Watch { problems: &held_out, every: settings.get("watch", 50)? };
     let task = Task { problems: &problems, reward: &ByVerifier, watch: Some(watch) };
     let start = Start { checkpoint: &tuned, chat: &chat, device: &device };

@@ -4,17 +4,43 @@
 //! windows are shuffled anew each epoch with NumPy's generator seeded by `seed + epoch`. Any batch is reached directly by
 //! its number, so a run resumes without replaying. Knows no model and no tokenizer.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::batch::{Batch, Tokens};
 use crate::shuffle::Pcg64;
+
+pub mod directory;
+
+/// Why tokens could not be read.
+pub type ReadError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why batches cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum LoaderError {
     /// Tokens could not be read.
     #[error("cannot read tokens: {0}")]
-    Read(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Read(#[source] ReadError),
+    /// A directory has no such source.
+    #[error("{} has no source `{name}`; it has: {known}", dir.display())]
+    Source {
+        /// What was asked for.
+        name: String,
+        /// The directory.
+        dir: PathBuf,
+        /// The sources it has.
+        known: String,
+    },
+    /// The tokens were made for a larger vocabulary than the model's.
+    #[error("source `{label}` has ids up to {ids}, but the model has a vocabulary of {model}; give the model the tokenizer's vocabulary size")]
+    Vocabulary {
+        /// The source.
+        label: String,
+        /// Vocabulary of the tokens.
+        ids: u64,
+        /// Vocabulary of the model.
+        model: usize,
+    },
     /// The files are too short.
     #[error("source `{label}` has {windows} windows of {length} tokens, fewer than the {wanted} of one batch; use a shorter sequence, a smaller batch, or more text")]
     TooSmall {
@@ -49,7 +75,17 @@ pub trait TokenSource: Send + Sync {
     ///
     /// # Errors
     /// When the file cannot be read there.
-    fn read(&self, file: usize, start: u64, out: &mut [u32]) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
+    fn read(&self, file: usize, start: u64, out: &mut [u32]) -> Result<(), ReadError>;
+
+    /// All ids are below this, if known.
+    fn vocab_size(&self) -> Option<u64> {
+        None
+    }
+
+    /// The id that ends documents, if known.
+    fn eos(&self) -> Option<u32> {
+        None
+    }
 }
 
 /// Tokens in memory, one file.
@@ -58,7 +94,7 @@ impl TokenSource for Vec<u32> {
         vec![self.len() as u64]
     }
 
-    fn read(&self, _file: usize, start: u64, out: &mut [u32]) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    fn read(&self, _file: usize, start: u64, out: &mut [u32]) -> Result<(), ReadError> {
         let start = start as usize;
         let range = self.get(start..start + out.len()).ok_or("the window lies outside the tokens")?;
         out.copy_from_slice(range);
@@ -75,6 +111,13 @@ pub struct Ingredient {
     pub tokens: Arc<dyn TokenSource>,
     /// Share of the batch tokens; the shares of a mix add up to 1.
     pub ratio: f64,
+}
+
+impl Ingredient {
+    /// `ratio` of the tokens of a mix, from `tokens`.
+    pub fn new(label: &str, tokens: impl TokenSource + 'static, ratio: f64) -> Self {
+        Self { label: label.into(), tokens: Arc::new(tokens), ratio }
+    }
 }
 
 impl std::fmt::Debug for Ingredient {
@@ -107,7 +150,9 @@ pub struct LoaderConfig {
     pub seed: u64,
     /// What a token may attend to.
     pub document_mask: DocumentMask,
-    /// The token that ends a document.
+    /// Vocabulary of the model; sources with larger ids are refused.
+    pub vocab_size: usize,
+    /// The token that ends a document, where the source does not know it.
     pub eos: u32,
 }
 
@@ -142,6 +187,11 @@ impl Loader {
                 batch_tokens: config.batch_tokens,
                 length: config.sequence_length,
             });
+        }
+        for Ingredient { label, tokens, .. } in &ingredients {
+            if let Some(ids) = tokens.vocab_size().filter(|ids| *ids > config.vocab_size as u64) {
+                return Err(LoaderError::Vocabulary { label: label.clone(), ids, model: config.vocab_size });
+            }
         }
         let files: Vec<Vec<u64>> = ingredients
             .iter()
@@ -209,7 +259,9 @@ impl Loader {
         let tokens = Tokens::new(ids, length);
         Ok(Batch::next_token(match self.config.document_mask {
             DocumentMask::None => tokens,
-            DocumentMask::Within => tokens.within_documents(self.config.eos),
+            DocumentMask::Within => {
+                tokens.within_documents(self.ingredients[0].tokens.eos().unwrap_or(self.config.eos))
+            }
         }))
     }
 }
@@ -264,12 +316,13 @@ mod tests {
             n_batches,
             seed: 34521,
             document_mask: DocumentMask::None,
+            vocab_size: 4000,
             eos: 0,
         }
     }
 
     fn ingredient(label: &str, tokens: Vec<u32>, ratio: f64) -> Ingredient {
-        Ingredient { label: label.into(), tokens: Arc::new(tokens), ratio }
+        Ingredient::new(label, tokens, ratio)
     }
 
     /// Files of different lengths whose tokens say where they are from.
@@ -279,7 +332,7 @@ mod tests {
         fn file_lengths(&self) -> Vec<u64> {
             self.0.iter().map(|n| u64::from(*n)).collect()
         }
-        fn read(&self, file: usize, start: u64, out: &mut [u32]) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        fn read(&self, file: usize, start: u64, out: &mut [u32]) -> Result<(), ReadError> {
             for (i, token) in out.iter_mut().enumerate() {
                 *token = 1000 * file as u32 + start as u32 + i as u32;
             }

@@ -307,6 +307,7 @@ pub fn pretrain(
             n_batches: n_steps,
             seed: config.seed,
             document_mask: config.document_mask,
+            vocab_size: model_config.vocab_size,
             eos: model_config.eos_token_id,
         },
         ingredients,

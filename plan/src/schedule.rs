@@ -104,28 +104,27 @@ impl Schedule {
         self.states[id.0]
     }
 
-    /// The next step to start and the threads it gets, or none if nothing ready fits. The step is then running.
+    /// The next step to start and the threads it gets, or none if it does not fit. The step is then running.
     ///
-    /// A step that wants more memory than there is runs alone. A step that wants several threads takes what is free, unless
-    /// running alone later would be better: it waits while more than half of what it wants is missing and something runs.
+    /// Steps start in the order of the longest way to go. The first that does not fit holds back those after it, so that a step
+    /// that wants the whole machine gets it. A step starts with three quarters of the threads it wants or more; ready steps of
+    /// one height share the threads rather than queue. A step that wants more memory than there is runs alone.
     pub fn start(&mut self) -> Option<(StepId, u32)> {
         if self.stopping == Stopping::Yes {
             return None;
         }
+        let &(place, id) = self.ready.first()?;
+        let wants = self.wants[id.0];
+        let capacity = self.capacity.cpus.max(1);
+        let peers = self.ready.iter().filter(|&&(height, peer)| height == place && self.wants[peer.0].cpus > 1).count();
+        let share = if peers > 1 { (capacity / u32::try_from(peers).unwrap_or(u32::MAX)).max(1) } else { capacity };
+        let cpus = wants.cpus.clamp(1, share);
+        let memory_mib = wants.memory_mib.min(self.capacity.memory_mib);
         let idle = self.free == self.capacity;
-        let wanted_by_ready: u32 = self.ready.iter().map(|&(_, id)| self.wants[id.0].cpus.max(1)).sum();
-        let (place, id, grant) = self.ready.iter().find_map(|&(place, id)| {
-            let wants = self.wants[id.0];
-            let cpus = wants.cpus.clamp(1, self.capacity.cpus.max(1));
-            let fits = self.free.memory_mib >= wants.memory_mib.min(self.capacity.memory_mib) && self.free.cpus >= 1;
-            let enough = self.free.cpus * 2 >= cpus;
-            (idle || fits && enough).then(|| {
-                // Several ready steps share the threads rather than queue behind the first.
-                let others = wanted_by_ready - wants.cpus.max(1);
-                let fair = if others > 0 && self.ready.len() as u32 >= self.free.cpus { 1 } else { cpus };
-                (place, id, Resources { cpus: fair.min(self.free.cpus).max(1), memory_mib: wants.memory_mib.min(self.free.memory_mib) })
-            })
-        })?;
+        if !idle && (self.free.cpus * 4 < cpus * 3 || self.free.cpus == 0 || self.free.memory_mib < memory_mib) {
+            return None;
+        }
+        let grant = Resources { cpus: cpus.min(self.free.cpus).max(1), memory_mib };
         self.ready.remove(&(place, id));
         self.free.cpus -= grant.cpus.min(self.free.cpus);
         self.free.memory_mib -= grant.memory_mib;

@@ -129,5 +129,8 @@ fn finish(loaded: &Loaded, home: &Home, run: &str) -> Result<(), CliError> {
             terminal::line(&format!("output {name}: {}", store.artifact(digest).display()));
         }
     }
+    if let Some(pages) = super::report::write(home, &state)? {
+        terminal::line(&format!("report with wall times: {}", pages.html.display()));
+    }
     Ok(())
 }

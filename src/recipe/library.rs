@@ -107,18 +107,21 @@ impl Library {
         }
     }
 
-    /// Labels and texts a path can mean when it is imported by `from`, in the order in which they are tried.
+    /// Labels and texts a path can mean when it is imported by `from`, in the order in which they are tried. A text does not mean
+    /// itself, so that `recipes/olmo2.rhai` can import the module `olmo2`.
     fn candidates(&self, from: &str, path: &str) -> Vec<(String, Origin)> {
         let name = path.strip_suffix(".rhai").unwrap_or(path);
         let standard = (format!("stdlib/{name}.rhai"), Origin::Standard(name.to_owned()));
         let file = match self.shelf().origins.get(from) {
             Some(Origin::Standard(_)) => return vec![standard],
             Some(Origin::File(file)) => {
-                file.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/")) + name + ".rhai"
+                let folder = file.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
+                format!("{folder}{name}.rhai")
             }
             _ => format!("{name}.rhai"),
         };
-        vec![(format!("{}{file}", self.folder), Origin::File(file)), standard]
+        let beside = (format!("{}{file}", self.folder), Origin::File(file));
+        [beside, standard].into_iter().filter(|(label, _)| label != from).collect()
     }
 
     /// What `path` means in `from`.

@@ -27,7 +27,7 @@ crate::params! {
         /// Questions of the next-line task.
         next_line: u64 = 200, in 0.0..=1e6;
         /// Problem families asked as multiple choice.
-        choices: Vec<String> = vec!["addition".into(), "comparison".into(), "last_letter".into()];
+        choices: Vec<String> = vec!["addition".into(), "comparison".into(), "membership".into()];
         /// Questions of each such family.
         n_choices: u64 = 100, in 0.0..=1e6;
         /// Longest generated answer, in tokens.

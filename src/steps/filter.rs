@@ -19,8 +19,8 @@ crate::params! {
 /// See the module.
 pub struct Filter;
 
-/// What a closure sees of a document.
-pub(super) fn view(document: &Document) -> serde_json::Map<String, serde_json::Value> {
+/// What a closure sees of a document, metadata included.
+fn view(document: &Document) -> serde_json::Map<String, serde_json::Value> {
     let mut map = serde_json::Map::new();
     map.insert("id".into(), document.id.clone().into());
     map.insert("text".into(), document.text.clone().into());
@@ -56,7 +56,16 @@ impl Step for Filter {
 
     fn run(params: Params, work: &Work<'_>) -> Result<Closing, StepError> {
         let closure = Closure::compile(&params.keep.0).map_err(StepError::failed)?;
-        let keep = |document: &Document| closure.holds(&serde_json::Value::Object(view(document)));
+        let keep = |document: &Document| {
+            if closure.reads("metadata") {
+                return closure.holds(&serde_json::Value::Object(view(document)));
+            }
+            let texts = [("id", document.id.as_str()), ("text", &document.text), ("source", &document.source)];
+            match closure.call_document(&texts, &data::tagger::summary(document))? {
+                plan::Value::Bool(keep) => Ok(keep),
+                other => Err(format!("the closure gives {} {other}, and true or false is expected", other.type_name())),
+            }
+        };
         let observer = DataObserver::new(work.reporter, "bytes");
         let report = data::filter::filter(&work.input("documents")?.path, &work.out, &keep, &observer)?;
         if report.kept.documents == 0 {

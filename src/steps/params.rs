@@ -284,6 +284,7 @@ macro_rules! params {
         $( $(#[doc = $doc:literal])* $field:ident : $type:ty $(= $default:expr)? $(, in $range:expr)? ; )*
     }) => {
         $(#[$meta])*
+        #[allow(unreachable_pub)]
         #[derive(Debug, Clone, PartialEq)]
         pub struct $name {
             $( $(#[doc = $doc])* pub $field: $type, )*
@@ -359,6 +360,7 @@ macro_rules! params {
 macro_rules! choices {
     ($(#[$meta:meta])* pub enum $name:ident { $( $(#[$doc:meta])* $variant:ident = $text:literal ),* $(,)? }) => {
         $(#[$meta])*
+        #[allow(unreachable_pub)]
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum $name { $( $(#[$doc])* $variant ),* }
 

@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of splits, files or rewards.
 
-use super::words::{LETTERS, ORDINALS, WORDS};
+use super::words::{DIGITS, LETTERS, ORDINALS, WORDS};
 use super::{Draw, Family, Level};
 
 /// One drawn problem before it gets an id and a split.
@@ -49,14 +49,14 @@ pub(super) fn draw(family: Family, level: Level, draw: &mut Draw) -> Drawn {
         Family::Sequence => sequence(level, draw),
         Family::Extremum => extremum(level, draw),
         Family::Reverse => reverse(level, draw),
-        Family::PickWord => pick_word(level, draw),
-        Family::CountWord => count_word(level, draw),
-        Family::LastLetter => last_letter(draw),
+        Family::PickItem => pick_item(level, draw),
+        Family::CountItem => count_item(level, draw),
+        Family::EndLetter => end_letter(level, draw),
         Family::Uppercase => uppercase(level, draw),
         Family::Repeat => repeat(level, draw),
         Family::Sort => sort(level, draw),
         Family::Membership => membership(level, draw),
-        Family::Enclose => enclose(draw),
+        Family::Enclose => enclose(level, draw),
         Family::WordCount => word_count(level, draw),
         Family::Json => json(level, draw),
         Family::CommaList => comma_list(level, draw),
@@ -66,6 +66,17 @@ pub(super) fn draw(family: Family, level: Level, draw: &mut Draw) -> Drawn {
 
 fn words(draw: &mut Draw, n: usize) -> Vec<&'static str> {
     draw.distinct(n, WORDS.len()).into_iter().map(|i| WORDS[i]).collect()
+}
+
+/// `n` different things to put into a list: digits, letters or words by level. Small models learn to copy from small
+/// alphabets first.
+fn items(level: Level, draw: &mut Draw, n: usize) -> Vec<&'static str> {
+    let pool: &[&'static str] = match level {
+        Level::Easy => &DIGITS,
+        Level::Medium => &LETTERS,
+        Level::Hard => &WORDS,
+    };
+    draw.distinct(n, pool.len()).into_iter().map(|i| pool[i]).collect()
 }
 
 fn letters(draw: &mut Draw, n: usize) -> Vec<&'static str> {
@@ -172,52 +183,55 @@ fn extremum(level: Level, draw: &mut Draw) -> Drawn {
 }
 
 fn reverse(level: Level, draw: &mut Draw) -> Drawn {
-    let mut items = letters(draw, level.n_items());
+    let mut items = items(level, draw, level.n_items());
     let list = items.join(" ");
     let prompt = match draw.below(2) {
-        0 => format!("Reverse the letters: {list}"),
+        0 => format!("Reverse this list: {list}"),
         _ => format!("Write in reverse order: {list}"),
     };
     items.reverse();
     Drawn::exact(prompt, items.join(" "))
 }
 
-fn pick_word(level: Level, draw: &mut Draw) -> Drawn {
-    let items = words(draw, level.n_items());
+fn pick_item(level: Level, draw: &mut Draw) -> Drawn {
+    let items = items(level, draw, level.n_items());
     let at = draw.below(items.len() as u64) as usize;
     let position = if at + 1 == items.len() { "last" } else { ORDINALS[at] };
     let list = items.join(" ");
     let prompt = match draw.below(2) {
-        0 => format!("What is the {position} word of: {list}"),
-        _ => format!("Give the {position} word: {list}"),
+        0 => format!("What is the {position} item of: {list}"),
+        _ => format!("Give the {position} item: {list}"),
     };
     Drawn::exact(prompt, items[at].to_string())
 }
 
-fn count_word(level: Level, draw: &mut Draw) -> Drawn {
-    let pair = words(draw, 2);
+fn count_item(level: Level, draw: &mut Draw) -> Drawn {
+    let pair = items(level, draw, 2);
     let items: Vec<&str> = (0..level.n_items() + 2).map(|_| *draw.choose(&pair)).collect();
     let n = items.iter().filter(|item| **item == pair[0]).count() as u64;
     let list = items.join(" ");
     let prompt = match draw.below(2) {
         0 => format!("How many times does {} appear in: {list}", pair[0]),
-        _ => format!("Count the word {}: {list}", pair[0]),
+        _ => format!("Count how often {} appears: {list}", pair[0]),
     };
     Drawn::number(prompt, n)
 }
 
-fn last_letter(draw: &mut Draw) -> Drawn {
-    let word = *draw.choose(&WORDS);
-    let (position, letter) = if draw.below(2) == 0 {
-        ("first", word.chars().next())
-    } else {
-        ("last", word.chars().next_back())
+fn end_letter(level: Level, draw: &mut Draw) -> Drawn {
+    let letters = match level {
+        Level::Hard => {
+            let word = *draw.choose(&WORDS);
+            word.split("").filter(|letter| !letter.is_empty()).collect()
+        }
+        _ => letters(draw, level.n_items()),
     };
+    let (position, letter) = if draw.below(2) == 0 { ("first", letters[0]) } else { ("last", letters[letters.len() - 1]) };
+    let word = letters.join(if level == Level::Hard { "" } else { " " });
     let prompt = match draw.below(2) {
         0 => format!("What is the {position} letter of {word}?"),
-        _ => format!("Give the {position} letter of the word {word}."),
+        _ => format!("Give the {position} letter: {word}"),
     };
-    Drawn::exact(prompt, letter.into_iter().collect())
+    Drawn::exact(prompt, letter.to_string())
 }
 
 fn uppercase(level: Level, draw: &mut Draw) -> Drawn {
@@ -230,10 +244,10 @@ fn uppercase(level: Level, draw: &mut Draw) -> Drawn {
 }
 
 fn repeat(level: Level, draw: &mut Draw) -> Drawn {
-    let word = *draw.choose(&WORDS);
+    let word = items(level, draw, 1)[0];
     let n = draw.between(2, level.n_items() as u64 + 1) as usize;
     let prompt = match draw.below(2) {
-        0 => format!("Repeat the word {word} {n} times."),
+        0 => format!("Repeat {word} exactly {n} times."),
         _ => format!("Say {word} {n} times."),
     };
     Drawn::exact(prompt, vec![word; n].join(" "))
@@ -251,7 +265,7 @@ fn sort(level: Level, draw: &mut Draw) -> Drawn {
 }
 
 fn membership(level: Level, draw: &mut Draw) -> Drawn {
-    let items = words(draw, level.n_items() + 1);
+    let items = items(level, draw, level.n_items() + 1);
     let (asked, listed) = items.split_at(1);
     let inside = draw.below(2) == 0;
     let word = if inside { *draw.choose(listed) } else { asked[0] };
@@ -263,8 +277,8 @@ fn membership(level: Level, draw: &mut Draw) -> Drawn {
     Drawn::exact(prompt, if inside { "yes" } else { "no" }.to_string())
 }
 
-fn enclose(draw: &mut Draw) -> Drawn {
-    let items = words(draw, 2);
+fn enclose(level: Level, draw: &mut Draw) -> Drawn {
+    let items = items(level, draw, 2);
     let text = if draw.below(2) == 0 { items[0].to_string() } else { items.join(" ") };
     let (name, open, close) = *draw.choose(&[
         ("square brackets", "[", "]"),
@@ -298,7 +312,7 @@ fn word_count(level: Level, draw: &mut Draw) -> Drawn {
 }
 
 fn json(level: Level, draw: &mut Draw) -> Drawn {
-    let keys = words(draw, 2);
+    let keys = items(level.max(Level::Medium), draw, 2);
     let (a, b) = (draw.between(0, level.max_number()), draw.between(0, level.max_number()));
     let answer = format!("{{\"{}\": {a}, \"{}\": {b}}}", keys[0], keys[1]);
     let prompt = match draw.below(2) {
@@ -309,7 +323,7 @@ fn json(level: Level, draw: &mut Draw) -> Drawn {
 }
 
 fn comma_list(level: Level, draw: &mut Draw) -> Drawn {
-    let items = words(draw, level.n_items());
+    let items = items(level, draw, level.n_items());
     let prompt = match draw.below(2) {
         0 => format!("Separate with commas: {}", items.join(" ")),
         _ => format!("Write as a comma separated list: {}", items.join(" ")),
@@ -318,10 +332,10 @@ fn comma_list(level: Level, draw: &mut Draw) -> Drawn {
 }
 
 fn bullet_list(level: Level, draw: &mut Draw) -> Drawn {
-    let items = words(draw, level.n_items());
+    let items = items(level, draw, level.n_items());
     let prompt = match draw.below(2) {
         0 => format!("Write as a bullet list: {}", items.join(" ")),
-        _ => format!("Make one bullet per word: {}", items.join(" ")),
+        _ => format!("Make one bullet per item: {}", items.join(" ")),
     };
     let lines: Vec<String> = items.iter().map(|item| format!("- {item}")).collect();
     Drawn::exact(prompt, lines.join("\n"))

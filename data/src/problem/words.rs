@@ -23,3 +23,6 @@ pub(super) const LETTERS: [&str; 26] = [
 
 /// Names of positions in a list, from the first.
 pub(super) const ORDINALS: [&str; 6] = ["first", "second", "third", "fourth", "fifth", "sixth"];
+
+/// Digits.
+pub(super) const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];

@@ -4,6 +4,8 @@
 
 use rayon::prelude::*;
 
+use super::simd;
+
 /// A strided matrix somewhere in memory.
 #[derive(Clone, Copy)]
 pub(crate) struct View {
@@ -173,10 +175,44 @@ pub(crate) fn backward_weight(dw: &mut [f32], dy: &[f32], x: &[f32], inputs: usi
     let outputs = dw.len() / inputs;
     let n = x.len() / inputs;
     assert_eq!(dy.len(), n * outputs, "backward_weight: the shapes fit");
+    if n >= 2 * SPLIT_ROWS && dw.len() <= SPLIT_MAX {
+        return sum_of_pieces(dw, dy, x, inputs, write);
+    }
     let size = [outputs, inputs, n];
     // SAFETY: the lengths were checked and `dw` is borrowed exclusively.
     unsafe {
         parallel_product(Target::rows(dw, inputs), size, View::transposed(dy, outputs), View::rows(x, inputs), write);
+    }
+}
+
+/// Rows per piece of a weight gradient that is cut along the rows.
+const SPLIT_ROWS: usize = 512;
+/// Largest weight gradient that is cut along the rows.
+const SPLIT_MAX: usize = 1 << 17;
+
+/// A small weight gradient over many rows: products of pieces of the rows, added in order.
+fn sum_of_pieces(dw: &mut [f32], dy: &[f32], x: &[f32], inputs: usize, write: Write) {
+    let outputs = dw.len() / inputs;
+    let pieces: Vec<Vec<f32>> = dy
+        .par_chunks(SPLIT_ROWS * outputs)
+        .zip(x.par_chunks(SPLIT_ROWS * inputs))
+        .map(|(dy, x)| {
+            let mut piece = simd::unwritten(outputs * inputs);
+            let size = [outputs, inputs, x.len() / inputs];
+            // SAFETY: the slices cover the shapes and `piece` is this closure's own.
+            unsafe {
+                let (dy, x) = (View::transposed(dy, outputs), View::rows(x, inputs));
+                product(Target::rows(&mut piece, inputs), size, dy, x, Write::Set);
+            }
+            piece
+        })
+        .collect();
+    let mut pieces = pieces.iter();
+    if write == Write::Set {
+        dw.copy_from_slice(pieces.next().expect("there are at least two pieces"));
+    }
+    for piece in pieces {
+        simd::add(dw, piece);
     }
 }
 
@@ -219,7 +255,7 @@ mod tests {
 
     #[test]
     fn products_agree_with_three_loops() {
-        for [n, i, o] in [[1, 3, 5], [300, 7, 70], [33, 64, 129]] {
+        for [n, i, o] in [[1, 3, 5], [300, 7, 70], [33, 64, 129], [1100, 5, 3]] {
             let (x, w, dy) = (values(n * i, 1), values(o * i, 2), values(n * o, 3));
             let mut out = vec![f32::NAN; n * o];
             forward(&mut out, &x, &w, i);

@@ -56,6 +56,8 @@ pub struct Decoder {
     layers: Vec<Layer>,
     norm: Shared,
     head: Shared,
+    /// Rotations of the positions the model is meant for.
+    rope: RopeTable,
 }
 
 /// Keys and values of one sequence, per layer `[positions, K * D]`.
@@ -125,6 +127,7 @@ impl Decoder {
             layers: layers.collect(),
             norm: Shared::gain(&model.model.norm),
             head: Shared::matrix(&model.lm_head),
+            rope: rope_table(&model.config, model.config.max_position_embeddings),
         }
     }
 
@@ -165,7 +168,11 @@ impl Decoder {
             return vec![Vec::new(); new_tokens.len()];
         }
         let last = rows.iter().map(|row| row.1).max().unwrap_or(0);
-        let rope = RopeTable::new(0, last + 1, config.head_dim, config.rope_theta);
+        let rope = if last < config.max_position_embeddings {
+            self.rope.clone()
+        } else {
+            rope_table(config, last + 1)
+        };
         let mut x = rows::gather(self.embedding.get(), &ids, d);
         for (index, layer) in self.layers.iter().enumerate() {
             let y = self.attend(layer, index, &x, cache, &rows, &rope);
@@ -245,6 +252,10 @@ impl Decoder {
         );
         project(&out, &layer.o, width)
     }
+}
+
+fn rope_table(config: &ModelConfig, length: usize) -> RopeTable {
+    RopeTable::new(0, length, config.head_dim, config.rope_theta)
 }
 
 fn project(x: &[f32], w: &Shared, inputs: usize) -> Vec<f32> {

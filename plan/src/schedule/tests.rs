@@ -68,6 +68,25 @@ fn equal_steps_share_the_threads_and_a_lone_one_takes_them_all() {
 }
 
 #[test]
+fn a_step_that_wants_all_threads_waits_for_them_and_is_not_overtaken() {
+    // 0 is short and runs; 1 wants everything and has the longest way to go; 3 could fit beside 0.
+    let mut edges = plan(&[vec![], vec![], vec![1], vec![]], &[1, 2, 1, 1]);
+    let mut schedule = Schedule::new(&edges, Resources { cpus: 2, memory_mib: 4096 });
+    assert_eq!(schedule.start(), Some((StepId(1), 2)));
+    assert_eq!(schedule.start(), None);
+    schedule.finish(StepId(1), Outcome::Done);
+    assert_eq!(schedule.start(), Some((StepId(0), 1)));
+    assert_eq!(schedule.start(), Some((StepId(2), 1)));
+    edges = plan(&[vec![], vec![], vec![0], vec![2]], &[1, 1, 2, 1]);
+    let mut schedule = Schedule::new(&edges, Resources { cpus: 2, memory_mib: 4096 });
+    assert_eq!((schedule.start(), schedule.start()), (Some((StepId(0), 1)), Some((StepId(1), 1))));
+    schedule.finish(StepId(0), Outcome::Done);
+    assert_eq!(schedule.start(), None, "2 wants both threads and 1 still runs");
+    schedule.finish(StepId(1), Outcome::Done);
+    assert_eq!(schedule.start(), Some((StepId(2), 2)));
+}
+
+#[test]
 fn stopping_starts_nothing_more() {
     let plan = plan(&[vec![], vec![0]], &[1]);
     let mut schedule = Schedule::new(&plan, FOUR);

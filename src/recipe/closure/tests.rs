@@ -118,7 +118,9 @@ fn expressions() -> impl Strategy<Value = String> {
             inner.clone().prop_map(|a| format!("-({a})")),
             inner.clone().prop_map(|a| format!("({a})")),
             three.clone().prop_map(|(a, b, c)| format!("(if ({a}) > ({b}) {{ {c} }} else {{ {a} }})")),
-            three.clone().prop_map(|(a, b, c)| format!("(if !(({a}) == ({b})) && ({c}) != 3 || ({a}) <= 2 {{ {b} }} else {{ {c} }})")),
+            three
+                .clone()
+                .prop_map(|(a, b, c)| format!("(if !(({a}) == ({b})) && ({c}) != 3 || ({a}) <= 2 {{ {b} }} else {{ {c} }})")),
             pair.clone().prop_map(|(a, b)| format!("({{ let x = {a}; let z = x; {{ let x = z; z += x; }} x + z + {b} }})")),
             pair.clone().prop_map(|(a, b)| format!("twice({a}, {b})")),
             pair.clone().prop_map(|(a, b)| format!("[{a}, {b}].map(|v| v + x + k)[1]")),

@@ -44,6 +44,13 @@ fn a_closure_of_a_module_travels_from_the_recipe() {
 }
 
 #[test]
+fn a_recipe_can_be_called_like_the_module_it_imports() {
+    let world = MemoryWorld::new([("olmo2.rhai", "import \"olmo2\" as olmo2; print(olmo2::model(\"1B\").n_layers);")]);
+    let evaluation = evaluate("olmo2.rhai", &world, &registry(), &BTreeMap::new()).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(evaluation.notes, ["16"]);
+}
+
+#[test]
 fn folders_and_modules_of_modules() {
     let modules = [
         ("lib/a.rhai", "import \"b\" as b; fn start() { [1, 2].map(|x| b::add(x)) }"),
