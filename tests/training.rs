@@ -77,6 +77,6 @@ fn exported_models_and_answers(bench: &Bench) {
     bench.ok(&["chat", "model", "--prompt", "What is 1 + 1?", "--max-new-tokens", "4"]);
     let report = bench.ok(&["report", "r-1"]);
     assert!(report.contains("wall time") && report.contains("| held_out |") && report.contains("± "), "{report}");
-    let page = std::fs::read_to_string(bench.ok(&["report", "r-1", "--html"]).trim()).unwrap();
+    let page = std::fs::read_to_string(bench.path(bench.ok(&["report", "r-1", "--html"]).trim())).unwrap();
     assert!(page.contains("<svg"), "{page}");
 }

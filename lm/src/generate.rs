@@ -80,8 +80,8 @@ impl Sample {
     }
 }
 
-/// Sequences advanced together when there is one sample per prompt; bounds the memory of the cache.
-const MAX_SEQUENCES: usize = 128;
+/// Sequences advanced together; bounds the memory of the cache.
+const MAX_SEQUENCES: usize = 256;
 
 /// `n_samples` continuations of each prompt (ids, BOS included), in order. `seed` names all draws; a prompt's position
 /// in `prompts` is part of them, so the first prompt of two calls with one seed draws the same numbers.
@@ -102,48 +102,32 @@ pub fn generate(
         return vec![Vec::new(); prompts.len()];
     }
     let decoder = Decoder::new(model);
-    let run = Run { decoder: &decoder, sampling, eos, seed };
-    if n_samples == 1 {
-        let chunks = prompts.chunks(MAX_SEQUENCES).enumerate();
-        return chunks.flat_map(|(chunk, prompts)| run.one_each(prompts, chunk * MAX_SEQUENCES)).collect();
-    }
-    prompts.par_iter().enumerate().map(|(at, prompt)| run.many(prompt, at, n_samples)).collect()
+    let run = Run { decoder: &decoder, n_samples, sampling, eos, seed };
+    let n_prompts = (MAX_SEQUENCES / n_samples).max(1);
+    let chunks = prompts.chunks(n_prompts).enumerate();
+    chunks.flat_map(|(chunk, prompts)| run.chunk(prompts, chunk * n_prompts)).collect()
 }
 
 /// What all sequences of a call share.
 #[derive(Clone, Copy)]
 struct Run<'a> {
     decoder: &'a Decoder,
+    n_samples: usize,
     sampling: &'a Sampling,
     eos: u32,
     seed: u64,
 }
 
 impl Run<'_> {
-    /// One sample of each prompt; `first` is the number of the first one.
-    fn one_each(&self, prompts: &[Vec<u32>], first: usize) -> Vec<Vec<Sample>> {
-        let mut cache = self.decoder.cache(prompts.len());
+    /// Samples of consecutive prompts, each of which is read once; `first` is the number of the first one.
+    fn chunk(&self, prompts: &[Vec<u32>], first: usize) -> Vec<Vec<Sample>> {
+        let mut read = self.decoder.cache(prompts.len());
         let slices: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
-        let logits = self.decoder.advance(&mut cache, &slices);
-        let samples = self.sample(cache, logits, |row| ((first + row) as u32, 0));
-        samples.into_iter().map(|sample| vec![sample]).collect()
-    }
-
-    /// Several samples of one prompt, which is read once.
-    fn many(&self, prompt: &[u32], at: usize, n_samples: usize) -> Vec<Sample> {
-        let mut cache = self.decoder.cache(1);
-        let logits = self.decoder.advance(&mut cache, &[prompt]).swap_remove(0);
-        self.sample(cache.fork(0, n_samples), vec![logits; n_samples], |row| (at as u32, row as u32))
-    }
-
-    /// Goes on from `logits` until every row has ended; `name` gives a row's prompt and sample number.
-    fn sample(
-        &self,
-        mut cache: KvCache,
-        mut logits: Vec<Vec<f32>>,
-        name: impl Fn(usize) -> (u32, u32) + Sync,
-    ) -> Vec<Sample> {
-        let mut samples = vec![Sample::default(); logits.len()];
+        let after_prompt = self.decoder.advance(&mut read, &slices);
+        let rows: Vec<usize> = (0..prompts.len() * self.n_samples).map(|row| row / self.n_samples).collect();
+        let mut cache = if self.n_samples == 1 { read } else { read.select(&rows) };
+        let mut logits: Vec<Vec<f32>> = rows.iter().map(|&prompt| after_prompt[prompt].clone()).collect();
+        let mut samples = vec![Sample::default(); rows.len()];
         for position in 0..self.sampling.max_new_tokens {
             let next: Vec<Vec<u32>> = samples
                 .par_iter_mut()
@@ -153,8 +137,11 @@ impl Run<'_> {
                     if logits.is_empty() {
                         return Vec::new();
                     }
-                    let (prompt, number) = name(row);
-                    let at = pick::Position { prompt, sample: number, token: position as u32 };
+                    let at = pick::Position {
+                        prompt: (first + row / self.n_samples) as u32,
+                        sample: (row % self.n_samples) as u32,
+                        token: position as u32,
+                    };
                     let drawn = pick::draw(logits, self.sampling, self.seed, at);
                     sample.ids.push(drawn.id);
                     sample.logprobs.push(drawn.logprob);
@@ -168,7 +155,7 @@ impl Run<'_> {
             let slices: Vec<&[u32]> = next.iter().map(Vec::as_slice).collect();
             logits = self.decoder.advance(&mut cache, &slices);
         }
-        samples
+        samples.chunks(self.n_samples).map(<[Sample]>::to_vec).collect()
     }
 }
 

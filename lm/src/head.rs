@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::batch::{Batch, IGNORED};
@@ -40,7 +39,7 @@ impl Counted {
     /// The loss, as [`Model::loss`] gives it: `[3]`, the loss to differentiate first, then the sum of the negative
     /// log-likelihoods.
     pub(crate) fn loss(&self, model: &Model, scale: LossScale) -> Tensor<1> {
-        model.kernels().cross_entropy(self.hidden.clone(), weight(model), &self.targets, scale)
+        model.kernels().cross_entropy(self.hidden.clone(), model.head_weight(), &self.targets, scale)
     }
 
     /// Log-probability of each target under the softmax of the logits divided by `temperature`: `[n]`.
@@ -49,39 +48,13 @@ impl Counted {
             true => self.hidden.clone(),
             false => self.hidden.clone().div_scalar(temperature),
         };
-        model.kernels().token_log_probs(hidden, weight(model), &self.targets)
+        model.kernels().token_log_probs(hidden, model.head_weight(), &self.targets)
     }
 
     /// The logits of positions `range` of those that count: `[range.len(), V]`.
     pub(crate) fn logits(&self, model: &Model, range: std::ops::Range<usize>) -> Tensor<2> {
-        model.kernels().linear(self.hidden.clone().slice([range]), weight(model))
+        model.kernels().linear(self.hidden.clone().slice([range]), model.head_weight())
     }
-}
-
-/// The head's weight, `[V, d]`.
-fn weight(model: &Model) -> Tensor<2> {
-    struct Find {
-        path: Vec<String>,
-        found: Option<Tensor<2>>,
-    }
-    impl ModuleVisitor for Find {
-        fn enter_module(&mut self, name: &str, _container_type: &str) {
-            self.path.push(name.to_string());
-        }
-        fn exit_module(&mut self, _name: &str, _container_type: &str) {
-            self.path.pop();
-        }
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if self.path.join(".") == "lm_head.weight" {
-                let value = param.val();
-                let dims = value.dims();
-                self.found = Some(value.reshape([dims[0], dims[D - 1]]));
-            }
-        }
-    }
-    let mut find = Find { path: Vec::new(), found: None };
-    model.visit(&mut find);
-    find.found.expect("every model has a head")
 }
 
 #[cfg(test)]

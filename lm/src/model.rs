@@ -251,6 +251,11 @@ impl Model {
         kernels.rms_norm(x, self.model.norm.weight.val(), eps)
     }
 
+    /// The head's weight, `[V, d]`: `hidden` times its transpose are the logits.
+    pub fn head_weight(&self) -> Tensor<2> {
+        self.lm_head.weight.val()
+    }
+
     /// The logits of the next token: `[n_sequences, length, V]`.
     pub fn logits(&self, tokens: &Tokens) -> Tensor<3> {
         let logits = self.kernels.linear(self.hidden(tokens), self.lm_head.weight.val());

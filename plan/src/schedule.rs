@@ -51,6 +51,7 @@ pub struct Schedule {
     waiting: Vec<usize>,
     dependants: Vec<Vec<StepId>>,
     wants: Vec<Resources>,
+    kinds: Vec<String>,
     held: Vec<Resources>,
     // Ready steps, those with the longest way to go first, then by declaration.
     ready: BTreeSet<(std::cmp::Reverse<usize>, StepId)>,
@@ -80,6 +81,7 @@ impl Schedule {
             waiting: vec![0; count],
             dependants: (0..count).map(|index| plan.dependants(StepId(index)).to_vec()).collect(),
             wants: plan.steps().iter().map(|step| step.resources).collect(),
+            kinds: plan.steps().iter().map(|step| step.kind.clone()).collect(),
             held: vec![Resources { cpus: 0, memory_mib: 0 }; count],
             ready: BTreeSet::new(),
             height,
@@ -108,7 +110,8 @@ impl Schedule {
     ///
     /// Steps start in the order of the longest way to go. The first that does not fit holds back those after it, so that a step
     /// that wants the whole machine gets it. A step starts with three quarters of the threads it wants or more; ready steps of
-    /// one height share the threads rather than queue. A step that wants more memory than there is runs alone.
+    /// one kind and height, such as anneals with different seeds, share the threads rather than queue. A step that wants more
+    /// memory than there is runs alone.
     pub fn start(&mut self) -> Option<(StepId, u32)> {
         if self.stopping == Stopping::Yes {
             return None;
@@ -116,7 +119,7 @@ impl Schedule {
         let &(place, id) = self.ready.first()?;
         let wants = self.wants[id.0];
         let capacity = self.capacity.cpus.max(1);
-        let peers = self.ready.iter().filter(|&&(height, peer)| height == place && self.wants[peer.0].cpus > 1).count();
+        let peers = self.ready.iter().filter(|&&(height, peer)| height == place && self.kinds[peer.0] == self.kinds[id.0]).count();
         let share = if peers > 1 { (capacity / u32::try_from(peers).unwrap_or(u32::MAX)).max(1) } else { capacity };
         let cpus = wants.cpus.clamp(1, share);
         let memory_mib = wants.memory_mib.min(self.capacity.memory_mib);

@@ -1,3 +1,5 @@
+//! Tests of garbage collection.
+
 use super::*;
 use crate::fixtures::{make, preimage, slot, store, write};
 use crate::{Claim, verify};

@@ -1,3 +1,5 @@
+//! Tests of claiming slots.
+
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

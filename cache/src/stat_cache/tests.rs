@@ -1,3 +1,5 @@
+//! Tests of the stat cache.
+
 use std::time::{Duration, SystemTime};
 
 use super::*;

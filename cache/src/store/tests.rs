@@ -1,3 +1,5 @@
+//! Tests of looking up and recording.
+
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of verification and repair.
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fs_err as fs;

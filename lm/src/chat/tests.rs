@@ -104,7 +104,7 @@ fn jinja(messages: &[Message], generation_prompt: bool) -> String {
     environment.add_template("chat", CHAT_TEMPLATE).unwrap();
     let template = environment.get_template("chat").unwrap();
     let context = context! {
-        messages => messages,
+        messages => minijinja::Value::from_serialize(messages),
         add_generation_prompt => generation_prompt,
         bos_token => "<|endoftext|>",
         eos_token => "<|endoftext|>",

@@ -1,3 +1,5 @@
+//! Tests of checkpoints on disk.
+
 use super::*;
 use crate::checkpoint::progress::Progress;
 use crate::init::initial_weights;

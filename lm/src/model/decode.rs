@@ -89,7 +89,13 @@ impl KvCache {
     /// A cache of `n` copies of sequence `sequence`, to continue one prompt in several ways.
     #[must_use]
     pub fn fork(&self, sequence: usize, n: usize) -> Self {
-        Self { sequences: vec![self.sequences[sequence].clone(); n], kv_width: self.kv_width }
+        self.select(&vec![sequence; n])
+    }
+
+    /// A cache whose sequence `i` is a copy of sequence `picked[i]`.
+    #[must_use]
+    pub fn select(&self, picked: &[usize]) -> Self {
+        Self { sequences: picked.iter().map(|i| self.sequences[*i].clone()).collect(), kv_width: self.kv_width }
     }
 
     /// Forgets all but the first `length` tokens of sequence `sequence`.
