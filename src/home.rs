@@ -34,7 +34,7 @@ impl Home {
     /// # Errors
     /// If the folder cannot be made or is of another format.
     pub fn open_store(&self) -> Result<cache::Store, cache::StoreError> {
-        cache::Store::open(&self.store())
+        cache::Store::open(self.store())
     }
 
     /// The journal of a run.

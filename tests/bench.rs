@@ -57,7 +57,12 @@ impl Bench {
     /// The program with arguments, in this folder.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_workbench"));
-        command.args(arguments).current_dir(self.dir.path()).env_remove("WORKBENCH_HOME").env("NO_COLOR", "1").stdin(Stdio::null());
+        command
+            .args(arguments)
+            .current_dir(self.dir.path())
+            .env_remove("WORKBENCH_HOME")
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null());
         command
     }
 

@@ -7,7 +7,10 @@ fn bench() -> Bench {
     for index in 0..6 {
         bench.write(&format!("texts/{index}.txt"), &format!("Text number {index} is about the number {index}. ").repeat(9));
     }
-    bench.write("r.rhai", "let raw = text(\"texts/*.txt\", #{ source: \"notes\" });\nlet clean = raw.dedup();\noutput(\"clean\", clean);\n");
+    bench.write(
+        "r.rhai",
+        "let raw = text(\"texts/*.txt\", #{ source: \"notes\" });\nlet clean = raw.dedup();\noutput(\"clean\", clean);\n",
+    );
     bench.run_ok(&["r.rhai"]);
     bench
 }
@@ -24,7 +27,10 @@ fn graphs_in_three_formats() {
 #[test]
 fn runs_show_logs_and_diff() {
     let bench = bench();
-    bench.write("r.rhai", "let raw = text(\"texts/*.txt\", #{ source: \"other\" });\nlet clean = raw.dedup();\noutput(\"clean\", clean);\n");
+    bench.write(
+        "r.rhai",
+        "let raw = text(\"texts/*.txt\", #{ source: \"other\" });\nlet clean = raw.dedup();\noutput(\"clean\", clean);\n",
+    );
     bench.run_ok(&["r.rhai"]);
     let runs = bench.ok(&["runs"]);
     assert!(runs.contains("r-1  succeeded") && runs.contains("r-2  succeeded"), "{runs}");
@@ -72,7 +78,10 @@ fn store_commands() {
 #[test]
 fn two_runs_at_once_share_the_work() {
     let bench = bench();
-    bench.write("s.rhai", "let raw = text(\"texts/*.txt\", #{ source: \"shared\" });\noutput(\"clean\", raw.tag([\"gopher\", \"c4\"]).dedup());\n");
+    bench.write(
+        "s.rhai",
+        "let raw = text(\"texts/*.txt\", #{ source: \"shared\" });\noutput(\"clean\", raw.tag([\"gopher\", \"c4\"]).dedup());\n",
+    );
     let mut first = bench.start(&["s.rhai"], "one.jsonl");
     let second = bench.run_ok(&["s.rhai"]);
     assert!(first.wait().unwrap().success());

@@ -32,7 +32,8 @@ output("drills", drills);
             writeln!(text, "{name} {kind} {}", &ran.digests[name][..16]).unwrap();
         }
         for (metric, value) in &ran.figures[name] {
-            let measured = metric.starts_with("train/") || metric.starts_with("eval/held_out/") || metric.starts_with("cost/tokens");
+            let measured =
+                metric.starts_with("train/") || metric.starts_with("eval/held_out/") || metric.starts_with("cost/tokens");
             if measured || metric == "model/parameters" {
                 writeln!(text, "{name} {kind} {metric} {value:.3}").unwrap();
             }

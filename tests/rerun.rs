@@ -17,7 +17,8 @@ output("tokens", tokens);
 pub(crate) fn bench() -> Bench {
     let bench = Bench::new();
     for index in 0..20 {
-        let text = format!("Document number {index} says that the quick brown fox jumps over {index} lazy dogs. ").repeat(index % 3 + 1);
+        let text =
+            format!("Document number {index} says that the quick brown fox jumps over {index} lazy dogs. ").repeat(index % 3 + 1);
         bench.write(&format!("texts/{index:02}.txt"), &text);
     }
     bench.write("texts/short.txt", "too short");
@@ -39,7 +40,11 @@ fn a_second_run_executes_nothing() {
 fn comments_layout_and_names_do_not_matter() {
     let bench = bench();
     bench.run_ok(&["r.rhai"]);
-    let edited = RECIPE.replace("// A comment.", "// Another.\n\n").replace("clean", "cleaned").replace("doc.", "d.").replace("|doc|", "| d |");
+    let edited = RECIPE
+        .replace("// A comment.", "// Another.\n\n")
+        .replace("clean", "cleaned")
+        .replace("doc.", "d.")
+        .replace("|doc|", "| d |");
     bench.write("r.rhai", &edited);
     assert!(bench.run_ok(&["r.rhai"]).executed.is_empty());
 }
@@ -96,11 +101,13 @@ fn a_damaged_artifact_is_made_anew() {
     let shown = bench.ok(&["show", "tok"]);
     let path = shown.lines().find_map(|line| line.strip_prefix("path ")).unwrap();
     let file = std::path::Path::new(path).join("tokenizer.json");
-    std::fs::remove_file(&file).or_else(|_| {
-        // The store's folders are read-only.
-        std::process::Command::new("chmod").args(["-R", "u+w", path]).status().map(drop)?;
-        std::fs::remove_file(&file)
-    }).unwrap();
+    std::fs::remove_file(&file)
+        .or_else(|_| {
+            // The store's folders are read-only.
+            std::process::Command::new("chmod").args(["-R", "u+w", path]).status().map(drop)?;
+            std::fs::remove_file(&file)
+        })
+        .unwrap();
     let second = bench.run_ok(&["r.rhai"]);
     assert_eq!(second.executed, ["tok"]);
     assert_eq!(second.digests, first.digests);

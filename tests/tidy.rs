@@ -17,7 +17,8 @@ const ROOMS: [(&str, &[&str]); 7] = [
 ];
 
 fn sources(extension: &str) -> Vec<PathBuf> {
-    let output = Command::new("git").args(["ls-files", "--cached", "--others", "--exclude-standard"]).current_dir(repository()).output();
+    let output =
+        Command::new("git").args(["ls-files", "--cached", "--others", "--exclude-standard"]).current_dir(repository()).output();
     let text = String::from_utf8(output.unwrap().stdout).unwrap();
     let files = text.lines().filter(|line| line.ends_with(extension)).map(|line| repository().join(line));
     files.filter(|path| path.exists()).collect()
@@ -25,7 +26,11 @@ fn sources(extension: &str) -> Vec<PathBuf> {
 
 #[test]
 fn arrows_go_down_only() {
-    let output = Command::new(env!("CARGO")).args(["metadata", "--format-version", "1", "--no-deps", "--offline"]).current_dir(repository()).output().unwrap();
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(repository())
+        .output()
+        .unwrap();
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let allowed: BTreeMap<_, BTreeSet<_>> = ROOMS.iter().map(|(room, may)| (*room, may.iter().copied().collect())).collect();
     let mut seen = 0;

@@ -31,7 +31,9 @@ output("report", report([before, after, end], [seedling, base, sft, chat], #{ st
 pub(crate) fn bench() -> Bench {
     let bench = Bench::new();
     for index in 0..12 {
-        let lines = (0..14).map(|line| format!("Line {line} of text {index} says that {} and {} make {}.\n", line + index, index, line + 2 * index));
+        let lines = (0..14).map(|line| {
+            format!("Line {line} of text {index} says that {} and {} make {}.\n", line + index, index, line + 2 * index)
+        });
         bench.write(&format!("texts/{index:02}.txt"), &lines.collect::<String>());
     }
     bench.write("r.rhai", TINY);

@@ -148,6 +148,21 @@ impl Family {
     /// The families about the form of the answer.
     pub const FORMAT: &'static [Family] = Self::ALL.split_at(16).1;
 
+    /// The families that a model of a few million parameters learns in minutes at [`Level::Easy`]; the others need more
+    /// facts (addition) or copying from larger alphabets.
+    pub const ELEMENTARY: &'static [Family] = &[
+        Family::Comparison,
+        Family::Extremum,
+        Family::Parity,
+        Family::Sort,
+        Family::Reverse,
+        Family::CountItem,
+        Family::Repeat,
+        Family::Enclose,
+        Family::WordCount,
+        Family::BulletList,
+    ];
+
     /// The name used in files and metrics.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -24,6 +24,7 @@ use lm::init::initial_weights;
 use lm::observe::Observer;
 use lm::optim::AdamWConfig;
 use lm::reward::ByVerifier;
+use lm::rlvr::objective::Objective;
 use lm::rlvr::{RlvrConfig, Task, Watch, rlvr};
 use lm::schedule::{Schedule, Shape};
 use lm::sft::{SftConfig, Start, sft};
@@ -84,7 +85,7 @@ fn mix(settings: &Settings) -> Result<ProblemMix> {
             .split(',')
             .map(|name| Family::from_name(name).ok_or_else(|| format!("no family is named `{name}`").into()))
             .collect::<Result<Vec<_>>>()?,
-        None => Family::ALL.to_vec(),
+        None => Family::ELEMENTARY.to_vec(),
     };
     let level = match settings.get("level", 0_u8)? {
         0 => Level::Easy,
@@ -132,10 +133,10 @@ fn main() -> Result<()> {
         }
     };
     let device = lm::device::cpu();
-    let held_out = Problem::generate_distinct(&mix, Split::HeldOut, 1_000 + seed, settings.get("n_eval", 500)?);
+    let held_out = Problem::generate_distinct(&mix, Split::HeldOut, 1_000 + seed, settings.get("n_eval", 400)?);
     println!("{} parameters, {} held-out problems", base.config.n_parameters(), held_out.len());
 
-    let n_sft: u64 = settings.get("n_sft", 2000)?;
+    let n_sft: u64 = settings.get("n_sft", 3000)?;
     let conversations: Vec<Conversation> = Problem::generate_many(&mix, Split::Train, 2_000 + seed, n_sft)
         .iter()
         .map(|problem| problem.demonstration(Demonstration::Answer))
@@ -143,7 +144,7 @@ fn main() -> Result<()> {
     let sft_config = SftConfig {
         epochs: settings.get("epochs", 2)?,
         batch_size: settings.get("batch_size", 32)?,
-        learning_rate: settings.get("sft_lr", 2e-3)?,
+        learning_rate: settings.get("sft_lr", 1e-3)?,
         shape: Shape::Linear { floor: settings.get("sft_floor", 0.0)? },
         seed,
         ..SftConfig::default()
@@ -161,25 +162,26 @@ fn main() -> Result<()> {
     };
     let before = measure("sft", &tuned, &chat, &held_out)?;
 
-    let steps = settings.get("steps", 150)?;
+    let steps = settings.get("steps", 300)?;
     let config = RlvrConfig {
         steps,
         prompts_per_step: settings.get("prompts", 32)?,
         samples_per_prompt: settings.get("group", 8)?,
         minibatches: settings.get("minibatches", 1)?,
+        objective: Objective { beta: settings.get("beta", 0.0)?, ..Objective::default() },
         sampling: Sampling {
             temperature: settings.get("temperature", 1.0)?,
-            max_new_tokens: settings.get("max_new_tokens", 24)?,
+            max_new_tokens: settings.get("max_new_tokens", 16)?,
             ..Sampling::default()
         },
         schedule: Schedule {
-            peak: settings.get("rl_lr", 5e-4)?,
-            warmup: settings.get("rl_warmup", 5)?,
+            peak: settings.get("rl_lr", 3e-4)?,
+            warmup: settings.get("rl_warmup", 20)?,
             total: steps,
             shape: Shape::Linear { floor: settings.get("rl_floor", 1.0)? },
             rewarm: None,
         },
-        optimizer: AdamWConfig { weight_decay: 0.0, beta2: settings.get("beta2", 0.95)?, ..AdamWConfig::default() },
+        optimizer: AdamWConfig { weight_decay: 0.0, beta2: settings.get("beta2", 0.99)?, ..AdamWConfig::default() },
         seed,
         ..RlvrConfig::default()
     };
@@ -208,7 +210,7 @@ fn main() -> Result<()> {
 /// Greedy accuracy on problems, printed per family.
 fn measure(name: &str, checkpoint: &Checkpoint, chat: &Chat, problems: &[Problem]) -> Result<f64> {
     let model = checkpoint.model(&lm::device::cpu())?;
-    let records = answer(&model, chat, problems, &Sampling::greedy(24), &ByVerifier, 0)?;
+    let records = answer(&model, chat, problems, &Sampling::greedy(16), &ByVerifier, 0)?;
     let total = metrics(&records)["accuracy"];
     println!("{name}: accuracy {:.3} +- {:.3}", total.value, total.stderr.unwrap_or(0.0));
     for (family, estimate) in accuracy_by_family(&records) {

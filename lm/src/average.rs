@@ -70,9 +70,8 @@ pub fn average(dirs: &[PathBuf], weights: Option<&[f64]>) -> Result<Checkpoint, 
         .into_iter()
         .map(|(name, shape, sum)| (name, Array::new(shape, sum.into_iter().map(|x| x as f32).collect())))
         .collect();
-    let training = first
-        .training
-        .map(|TrainingState { record, .. }| TrainingState { record, optimizer: OptimizerState::default() });
+    let training =
+        first.training.map(|TrainingState { record, .. }| TrainingState { record, optimizer: OptimizerState::default() });
     Ok(Checkpoint { config: first.config, weights, training })
 }
 

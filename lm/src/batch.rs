@@ -26,7 +26,7 @@ impl Tokens {
     /// # Panics
     /// When `ids` is not a whole number of rows.
     pub fn new(ids: Vec<u32>, length: usize) -> Self {
-        assert!(length > 0 && ids.len() % length == 0, "{} ids are not rows of {length}", ids.len());
+        assert!(ids.len().is_multiple_of(length), "{} ids are not rows of {length}", ids.len());
         Self { n_sequences: ids.len() / length, ids: ids.into(), length, visible_from: None }
     }
 

@@ -159,11 +159,7 @@ impl Checkpoint {
         write_tensors(&dir.join("model.safetensors"), &self.weights)?;
         if let Some(training) = &self.training {
             let TrainingState { record, optimizer } = training;
-            let file = TrainingFile {
-                format: TRAINING_FORMAT,
-                optimizer_step: optimizer.step,
-                record: record.clone(),
-            };
+            let file = TrainingFile { format: TRAINING_FORMAT, optimizer_step: optimizer.step, record: record.clone() };
             write_json(&dir.join("training.json"), &file)?;
             let named = |prefix: &str, arrays: &NamedArrays| -> Vec<(String, Array)> {
                 arrays.iter().map(|(name, array)| (format!("{prefix}.{name}"), array.clone())).collect()
@@ -246,8 +242,8 @@ pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Check
 /// # Errors
 /// When it cannot be written.
 pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), CheckpointError> {
-    let mut text = serde_json::to_string_pretty(value)
-        .map_err(|source| CheckpointError::Json { path: path.to_path_buf(), source })?;
+    let mut text =
+        serde_json::to_string_pretty(value).map_err(|source| CheckpointError::Json { path: path.to_path_buf(), source })?;
     text.push('\n');
     fs::write(path, text)?;
     Ok(())
@@ -285,10 +281,8 @@ fn floats(view: &TensorView<'_>) -> Option<Vec<f32>> {
 /// # Errors
 /// When the file cannot be written.
 pub fn write_tensors(path: &Path, arrays: &NamedArrays) -> Result<(), CheckpointError> {
-    let fail = |error: safetensors::SafeTensorError| CheckpointError::Tensors {
-        path: path.to_path_buf(),
-        reason: error.to_string(),
-    };
+    let fail =
+        |error: safetensors::SafeTensorError| CheckpointError::Tensors { path: path.to_path_buf(), reason: error.to_string() };
     let views: Vec<(&str, TensorView<'_>)> = arrays
         .iter()
         .map(|(name, array)| {

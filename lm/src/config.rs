@@ -125,7 +125,7 @@ impl ModelConfig {
     /// When a size is odd.
     pub fn half_width(&self) -> Result<Self, ConfigError> {
         let half = |name: &str, n: usize| {
-            if n % 2 == 0 { Ok(n / 2) } else { Err(ConfigError::Invalid(format!("{name} = {n} cannot be halved"))) }
+            if n.is_multiple_of(2) { Ok(n / 2) } else { Err(ConfigError::Invalid(format!("{name} = {n} cannot be halved"))) }
         };
         let config = Self {
             hidden_size: half("hidden_size", self.hidden_size)?,
@@ -156,10 +156,10 @@ impl ModelConfig {
         if let Some((name, _)) = sizes.iter().find(|(_, n)| *n == 0) {
             return fail(format!("{name} is 0"));
         }
-        if self.n_heads % self.n_kv_heads != 0 {
+        if !self.n_heads.is_multiple_of(self.n_kv_heads) {
             return fail(format!("n_heads = {} is not a multiple of n_kv_heads = {}", self.n_heads, self.n_kv_heads));
         }
-        if self.head_dim % 2 != 0 {
+        if !self.head_dim.is_multiple_of(2) {
             return fail(format!("head_dim = {} is odd, but rotary embeddings need pairs", self.head_dim));
         }
         if !(self.rope_theta.is_finite() && self.rope_theta > 0.0) {
@@ -190,9 +190,7 @@ impl ModelConfig {
     /// Number of parameters.
     pub fn n_parameters(&self) -> usize {
         let norms = self.query_width() + self.kv_width() + 2 * self.hidden_size;
-        self.n_layers * (self.block_matrix_parameters() + norms)
-            + self.hidden_size
-            + 2 * self.vocab_size * self.hidden_size
+        self.n_layers * (self.block_matrix_parameters() + norms) + self.hidden_size + 2 * self.vocab_size * self.hidden_size
     }
 
     /// Number of parameters without the input embedding, the count that names the sizes.

@@ -83,13 +83,7 @@ impl TaskResult {
         let groups = metrics.iter().filter_map(|(name, e)| name.split_once('/').map(|(_, source)| (source.into(), *e)));
         let groups = groups.collect();
         metrics.retain(|name, _| !is_group(name));
-        TaskResult {
-            task: task.into(),
-            primary: "bits_per_byte".into(),
-            metrics,
-            groups,
-            records: Records::Perplexity(records),
-        }
+        TaskResult { task: task.into(), primary: "bits_per_byte".into(), metrics, groups, records: Records::Perplexity(records) }
     }
 
     /// The result of multiple-choice questions.

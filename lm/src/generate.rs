@@ -191,12 +191,7 @@ impl Dialogue {
     ///
     /// # Panics
     /// If `ids` is empty or the sampling settings are out of range.
-    pub fn answer(
-        &mut self,
-        ids: &[u32],
-        sampling: &Sampling,
-        mut on_token: impl FnMut(Drawn) -> ControlFlow<()>,
-    ) -> Sample {
+    pub fn answer(&mut self, ids: &[u32], sampling: &Sampling, mut on_token: impl FnMut(Drawn) -> ControlFlow<()>) -> Sample {
         sampling.validate().expect("sampling settings are checked where they are read");
         assert!(!ids.is_empty(), "a turn needs at least one token");
         let mut logits = self.decoder.advance(&mut self.cache, &[ids]).swap_remove(0);

@@ -140,7 +140,7 @@ impl Growth {
         }
         let mut operators = Vec::new();
         let times = |name: &str, before: usize, after: usize| {
-            if after % before == 0 {
+            if after.is_multiple_of(before) {
                 Ok(after / before)
             } else {
                 Err(GrowthError::Unsupported(format!("{name} = {after} is not a multiple of {before}")))
@@ -161,9 +161,7 @@ impl Growth {
             };
             let intermediate_size = Some(to.intermediate_size);
             operators.push(Self::Width { factor, noise, seed, kv_heads, intermediate_size });
-        } else if (to.n_heads, to.n_kv_heads, to.intermediate_size)
-            != (from.n_heads, from.n_kv_heads, from.intermediate_size)
-        {
+        } else if (to.n_heads, to.n_kv_heads, to.intermediate_size) != (from.n_heads, from.n_kv_heads, from.intermediate_size) {
             return refuse("heads and feed-forward units grow only together with hidden_size".into());
         }
         let factor = times("n_layers", from.n_layers, to.n_layers)?;

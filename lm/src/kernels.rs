@@ -123,9 +123,7 @@ impl Kernels {
     pub(crate) fn rms_norm(self, x: Tensor<2>, gain: Tensor<1>, eps: f32) -> Tensor<2> {
         match self {
             Self::Plain => plain::rms_norm(x, gain, eps),
-            Self::Fused => {
-                Tensor::from_dispatch(Dispatch::lm_rms_norm(x.into_dispatch(), gain.into_dispatch(), eps))
-            }
+            Self::Fused => Tensor::from_dispatch(Dispatch::lm_rms_norm(x.into_dispatch(), gain.into_dispatch(), eps)),
         }
     }
 
@@ -182,13 +180,7 @@ impl Kernels {
 
     /// Three numbers: the loss `(sum(nll) + z_loss * sum(lse^2)) / divisor`, `sum(nll)` and `sum(lse^2)`, over the rows
     /// whose target counts. The gradient flows through the first number only.
-    pub(crate) fn cross_entropy(
-        self,
-        hidden: Tensor<2>,
-        head: Tensor<2>,
-        targets: &Arc<[u32]>,
-        scale: LossScale,
-    ) -> Tensor<1> {
+    pub(crate) fn cross_entropy(self, hidden: Tensor<2>, head: Tensor<2>, targets: &Arc<[u32]>, scale: LossScale) -> Tensor<1> {
         match self {
             Self::Plain => plain::cross_entropy(hidden, head, targets, scale),
             Self::Fused => {
@@ -222,13 +214,7 @@ impl Kernels {
             Self::Plain => plain::adamw(value, gradient, [first, second], scale),
             Self::Fused => {
                 let [mut value, gradient, mut first, mut second] = [value, gradient, first, second].map(flex);
-                rows::adamw(
-                    value.storage_mut(),
-                    fused::elements(&gradient),
-                    first.storage_mut(),
-                    second.storage_mut(),
-                    scale,
-                );
+                rows::adamw(value.storage_mut(), fused::elements(&gradient), first.storage_mut(), second.storage_mut(), scale);
                 let back = Tensor::from_primitive::<Flex>;
                 (back(value), [back(first), back(second)])
             }

@@ -32,7 +32,9 @@ pub enum LoaderError {
         known: String,
     },
     /// The tokens were made for a larger vocabulary than the model's.
-    #[error("source `{label}` has ids up to {ids}, but the model has a vocabulary of {model}; give the model the tokenizer's vocabulary size")]
+    #[error(
+        "source `{label}` has ids up to {ids}, but the model has a vocabulary of {model}; give the model the tokenizer's vocabulary size"
+    )]
     Vocabulary {
         /// The source.
         label: String,
@@ -42,7 +44,9 @@ pub enum LoaderError {
         model: usize,
     },
     /// The files are too short.
-    #[error("source `{label}` has {windows} windows of {length} tokens, fewer than the {wanted} of one batch; use a shorter sequence, a smaller batch, or more text")]
+    #[error(
+        "source `{label}` has {windows} windows of {length} tokens, fewer than the {wanted} of one batch; use a shorter sequence, a smaller batch, or more text"
+    )]
     TooSmall {
         /// The source.
         label: String,
@@ -182,11 +186,8 @@ impl Loader {
     /// When the sources are too short or the ratios do not add up to 1.
     pub fn new(config: LoaderConfig, ingredients: Vec<Ingredient>) -> Result<Self, LoaderError> {
         let length = config.sequence_length as u64;
-        if length == 0 || config.batch_tokens == 0 || config.batch_tokens % length != 0 {
-            return Err(LoaderError::Batch {
-                batch_tokens: config.batch_tokens,
-                length: config.sequence_length,
-            });
+        if length == 0 || config.batch_tokens == 0 || !config.batch_tokens.is_multiple_of(length) {
+            return Err(LoaderError::Batch { batch_tokens: config.batch_tokens, length: config.sequence_length });
         }
         for Ingredient { label, tokens, .. } in &ingredients {
             if let Some(ids) = tokens.vocab_size().filter(|ids| *ids > config.vocab_size as u64) {
@@ -259,9 +260,7 @@ impl Loader {
         let tokens = Tokens::new(ids, length);
         Ok(Batch::next_token(match self.config.document_mask {
             DocumentMask::None => tokens,
-            DocumentMask::Within => {
-                tokens.within_documents(self.ingredients[0].tokens.eos().unwrap_or(self.config.eos))
-            }
+            DocumentMask::Within => tokens.within_documents(self.ingredients[0].tokens.eos().unwrap_or(self.config.eos)),
         }))
     }
 }

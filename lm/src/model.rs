@@ -119,17 +119,13 @@ pub struct LossValues {
 impl Loss {
     /// The scalar to differentiate, `[1]`.
     pub fn tensor(&self) -> Tensor<1> {
-        self.values.clone().slice([0..1])
+        self.values.clone().narrow(0, 0, 1)
     }
 
     /// The numbers.
     pub fn read(&self) -> LossValues {
         let values: Vec<f32> = parameters::host(self.values.clone());
-        LossValues {
-            value: f64::from(values[0]),
-            cross_entropy: f64::from(values[1]),
-            squared_lse: f64::from(values[2]),
-        }
+        LossValues { value: f64::from(values[0]), cross_entropy: f64::from(values[1]), squared_lse: f64::from(values[2]) }
     }
 }
 

@@ -343,7 +343,10 @@ pub fn pretrain(
             && step < n_steps
         {
             let stop = observer.should_stop();
-            if stop || step % saving.every_steps.max(1) == 0 || pace.since_saving(observer.elapsed()) >= saving.every_seconds {
+            if stop
+                || step.is_multiple_of(saving.every_steps.max(1))
+                || pace.since_saving(observer.elapsed()) >= saving.every_seconds
+            {
                 progress.save(step, &snapshot(&trainer, &record), &position)?;
                 pace.saved(observer.elapsed());
             }

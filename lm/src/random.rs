@@ -13,17 +13,16 @@ impl Stream {
     /// The stream of `seed` called `label`. Different labels give unrelated streams.
     pub fn new(seed: u64, label: &str) -> Self {
         // FNV-1a, then mixed with the seed through SplitMix64's finaliser.
-        let hash = label.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+        let hash = label
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
         let key = mix(mix(hash).wrapping_add(seed));
         Self { key: [key as u32, (key >> 32) as u32] }
     }
 
     /// The four 32-bit words at `counter`.
     pub fn words(&self, counter: u128) -> [u32; 4] {
-        let mut x =
-            [counter as u32, (counter >> 32) as u32, (counter >> 64) as u32, (counter >> 96) as u32];
+        let mut x = [counter as u32, (counter >> 32) as u32, (counter >> 64) as u32, (counter >> 96) as u32];
         let mut key = self.key;
         for _ in 0..10 {
             let low = u64::from(x[0]) * 0xD251_1F53;
@@ -94,11 +93,7 @@ fn inverse_normal_cdf(p: f64) -> f64 {
         return q * ratio(0.180_625 - q * q, &CENTRE_TOP, &CENTRE_BOTTOM);
     }
     let r = (-p.min(1.0 - p).ln()).sqrt();
-    let x = if r <= 5.0 {
-        ratio(r - 1.6, &MIDDLE_TOP, &MIDDLE_BOTTOM)
-    } else {
-        ratio(r - 5.0, &TAIL_TOP, &TAIL_BOTTOM)
-    };
+    let x = if r <= 5.0 { ratio(r - 1.6, &MIDDLE_TOP, &MIDDLE_BOTTOM) } else { ratio(r - 5.0, &TAIL_TOP, &TAIL_BOTTOM) };
     x.copysign(q)
 }
 
@@ -143,7 +138,7 @@ const MIDDLE_BOTTOM: [f64; 8] = [
     1.050_750_071_644_416_9e-9,
 ];
 const TAIL_TOP: [f64; 8] = [
-    6.657_904_643_501_103_5,
+    6.657_904_643_501_103,
     5.463_784_911_164_114,
     1.784_826_539_917_291_3,
     0.296_560_571_828_504_87,
@@ -178,7 +173,9 @@ mod tests {
 
     #[test]
     fn quantiles_are_those_of_the_normal_distribution() {
-        for (p, x) in [(0.5, 0.0), (0.975, 1.959_963_984_540_054), (1e-9, -5.997_807_015_007_681), (0.0013, -3.011_453_758_499_395)] {
+        for (p, x) in
+            [(0.5, 0.0), (0.975, 1.959_963_984_540_054), (1e-9, -5.997_807_015_007_681), (0.0013, -3.011_453_758_499_395)]
+        {
             assert!((inverse_normal_cdf(p) - x).abs() < 1e-9, "{p}: {}", inverse_normal_cdf(p));
         }
     }

@@ -83,18 +83,7 @@ pub enum Verifier {
 impl Verifier {
     /// Every name that [`Verifier::from_name`] knows.
     pub fn names() -> &'static [&'static str] {
-        &[
-            "number",
-            "gsm8k",
-            "math",
-            "exact",
-            "string_matcher",
-            "string_f1",
-            "word_count",
-            "json",
-            "ifeval",
-            "ifeval_all",
-        ]
+        &["number", "gsm8k", "math", "exact", "string_matcher", "string_f1", "word_count", "json", "ifeval", "ifeval_all"]
     }
 
     /// The verifier of a name; upper and lower case are the same.
@@ -138,12 +127,11 @@ impl Verifier {
                 bit(response.split_whitespace().count() == n)
             }
             Verifier::Json => {
-                let truth: serde_json::Value =
-                    serde_json::from_str(ground_truth).map_err(|e| RewardError::GroundTruth {
-                        verifier: "json",
-                        ground_truth: ground_truth.to_string(),
-                        problem: e.to_string(),
-                    })?;
+                let truth: serde_json::Value = serde_json::from_str(ground_truth).map_err(|e| RewardError::GroundTruth {
+                    verifier: "json",
+                    ground_truth: ground_truth.to_string(),
+                    problem: e.to_string(),
+                })?;
                 bit(serde_json::from_str::<serde_json::Value>(response.trim()).is_ok_and(|value| value == truth))
             }
             Verifier::IfEval => ifeval::fraction(response, ground_truth),

@@ -20,10 +20,10 @@ use crate::generate::Sampling;
 use crate::model::Model;
 use crate::observe::Observer;
 use crate::optim::AdamWConfig;
+use crate::pretrain::Saving;
 use crate::reward::{Reward, RewardError, check_problems};
 use crate::schedule::{Schedule, Shape};
 use crate::sft::rows::permutation;
-use crate::pretrain::Saving;
 use crate::sft::saved::SavedRun;
 use crate::sft::{SavedError, Start};
 
@@ -102,8 +102,8 @@ impl Default for RlvrConfig {
             non_stop_reward: None,
             zero_variance: ZeroVariance::Drop,
             minibatches: 1,
-            schedule: Schedule { peak: 3e-4, warmup: 5, total: 100, shape: Shape::Constant, rewarm: None },
-            optimizer: AdamWConfig { weight_decay: 0.0, ..AdamWConfig::default() },
+            schedule: Schedule { peak: 3e-4, warmup: 20, total: 100, shape: Shape::Constant, rewarm: None },
+            optimizer: AdamWConfig { weight_decay: 0.0, beta2: 0.99, ..AdamWConfig::default() },
             max_grad_norm: Some(1.0),
             row_length: 128,
             micro_batch_rows: 32,
@@ -285,8 +285,7 @@ pub fn rlvr(
         let step = position.step + 1;
         let (mut kept, mut groups) = (Vec::new(), Vec::new());
         for round in 0..config.max_rounds {
-            let chosen: Vec<&Problem> =
-                (0..config.prompts_per_step as u64).map(|i| prompts.at(position.prompts + i)).collect();
+            let chosen: Vec<&Problem> = (0..config.prompts_per_step as u64).map(|i| prompts.at(position.prompts + i)).collect();
             position.prompts += chosen.len() as u64;
             let draw = rollout::Draw { step, round };
             let rolled = rollout::roll_out(run.trainer.model(), chat, &chosen, reward, config, draw)?;

@@ -139,7 +139,9 @@ mod tests {
             shape: Shape::Linear { floor: 0.0 },
             rewarm: Some(Rewarm { start: 3319, steps: 200 }),
         };
-        for (step, lr) in [(3319, 0.0), (3369, 5.3210e-4), (3419, 1.06420e-3), (3518, 2.11777e-3), (3519, 2.12841e-3), (4319, 2.12150e-3)] {
+        for (step, lr) in
+            [(3319, 0.0), (3369, 5.3210e-4), (3419, 1.06420e-3), (3518, 2.11777e-3), (3519, 2.12841e-3), (4319, 2.12150e-3)]
+        {
             assert!((restarted.at(step) - lr).abs() < 2e-8, "step {step}: {} is not {lr}", restarted.at(step));
         }
     }

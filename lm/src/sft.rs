@@ -313,7 +313,7 @@ fn update(trainer: &mut Trainer, config: &SftConfig, chosen: &[&ChatTokens], pad
         let Some(counted) = Counted::of(model, micro) else { continue };
         let loss = counted.loss(model, LossScale { z_loss: 0.0, divisor });
         nll += f64::from(host(loss.clone().without_autodiff())[1]);
-        trainer.accumulate(&loss.slice([0..1]));
+        trainer.accumulate(&loss.narrow(0, 0, 1));
     }
     Measured { loss: nll / n_trained as f64, n_trained, grad_norm: trainer.update(lr) }
 }

@@ -119,7 +119,8 @@ impl Schedule {
         let &(place, id) = self.ready.first()?;
         let wants = self.wants[id.0];
         let capacity = self.capacity.cpus.max(1);
-        let peers = self.ready.iter().filter(|&&(height, peer)| height == place && self.kinds[peer.0] == self.kinds[id.0]).count();
+        let peers =
+            self.ready.iter().filter(|&&(height, peer)| height == place && self.kinds[peer.0] == self.kinds[id.0]).count();
         let share = if peers > 1 { (capacity / u32::try_from(peers).unwrap_or(u32::MAX)).max(1) } else { capacity };
         let cpus = wants.cpus.clamp(1, share);
         let memory_mib = wants.memory_mib.min(self.capacity.memory_mib);
@@ -194,7 +195,8 @@ impl Schedule {
 
     /// Whether nothing runs and nothing will.
     pub fn is_over(&self) -> bool {
-        self.unfinished == 0 || !self.states.contains(&State::Running) && (self.stopping == Stopping::Yes || self.ready.is_empty())
+        self.unfinished == 0
+            || !self.states.contains(&State::Running) && (self.stopping == Stopping::Yes || self.ready.is_empty())
     }
 
     fn make_ready(&mut self, id: StepId) {

@@ -112,9 +112,7 @@ impl Value {
         match json {
             Json::Null => Self::Null,
             Json::Bool(value) => Self::Bool(*value),
-            Json::Number(number) => {
-                number.as_i64().map_or_else(|| Self::Float(number.as_f64().unwrap_or(f64::NAN)), Self::Int)
-            }
+            Json::Number(number) => number.as_i64().map_or_else(|| Self::Float(number.as_f64().unwrap_or(f64::NAN)), Self::Int),
             Json::String(value) => Self::Str(value.clone()),
             Json::Array(items) => Self::List(items.iter().map(Self::from_json).collect()),
             Json::Object(map) if map.len() == 1 && map.get("$script").is_some_and(Json::is_string) => {

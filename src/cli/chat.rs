@@ -71,12 +71,7 @@ pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<(), CliError> {
 }
 
 /// Prints the answer as it comes and returns it.
-fn answer(
-    chat: &lm::chat::Chat,
-    dialogue: &mut Dialogue,
-    messages: &[Message],
-    sampling: &Sampling,
-) -> Result<String, CliError> {
+fn answer(chat: &lm::chat::Chat, dialogue: &mut Dialogue, messages: &[Message], sampling: &Sampling) -> Result<String, CliError> {
     let prompt = chat.prompt(messages).map_err(CliError::system)?;
     // The turns before are in the cache.
     let unread = &prompt[dialogue.len().min(prompt.len() - 1)..];
@@ -104,8 +99,14 @@ fn folder(arguments: &Arguments, home: &Home) -> Result<PathBuf, CliError> {
     let id = match &arguments.what {
         Some(what) => state.find(what)?,
         None => {
-            let tuned = state.steps.iter().filter(|step| ["sft", "rlvr"].contains(&step.kind.as_str()) && state.digests.contains_key(&step.id));
-            tuned.last().map(|step| step.id).ok_or_else(|| CliError::user(format!("run {} has no finetuned model", state.run)))?
+            let mut tuned = state
+                .steps
+                .iter()
+                .filter(|step| ["sft", "rlvr"].contains(&step.kind.as_str()) && state.digests.contains_key(&step.id));
+            tuned
+                .next_back()
+                .map(|step| step.id)
+                .ok_or_else(|| CliError::user(format!("run {} has no finetuned model", state.run)))?
         }
     };
     Ok(home.open_store()?.artifact(&state.digest(id)?))

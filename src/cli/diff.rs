@@ -26,7 +26,8 @@ pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<(), CliError> {
     let after = read_state(home, &super::find_run(home, arguments.after.as_deref())?)?;
     let rows = compare(&before, &after);
     if arguments.json {
-        let list: Vec<_> = rows.iter().map(|row| serde_json::json!({ "step": row.0, "what": row.1, "before": row.2, "after": row.3 })).collect();
+        let list: Vec<_> =
+            rows.iter().map(|row| serde_json::json!({ "step": row.0, "what": row.1, "before": row.2, "after": row.3 })).collect();
         terminal::line(&serde_json::to_string_pretty(&list).map_err(CliError::system)?);
         return Ok(());
     }
@@ -65,7 +66,8 @@ fn compare(before: &RunState, after: &RunState) -> Vec<Row> {
             let (from, to) = values.split_once(" -> ").unwrap_or((values, ""));
             row(what.to_owned(), from.to_owned(), to.to_owned());
         }
-        let digest = |state: &RunState, step: &StepSummary| state.digests.get(&step.id).map_or("(none)".into(), plan::Digest::short);
+        let digest =
+            |state: &RunState, step: &StepSummary| state.digests.get(&step.id).map_or("(none)".into(), plan::Digest::short);
         let (from, to) = (digest(before, a), digest(after, b));
         if from != to {
             row("artifact".into(), from, to);

@@ -68,7 +68,9 @@ fn huge_pages() -> Result<String, String> {
 
 fn gpu() -> String {
     match machine::gpus() {
-        Some(gpus) => format!("{}; steps compute on the CPU", gpus.iter().map(|gpu| gpu.0.as_str()).collect::<Vec<_>>().join(", ")),
+        Some(gpus) => {
+            format!("{}; steps compute on the CPU", gpus.iter().map(|gpu| gpu.0.as_str()).collect::<Vec<_>>().join(", "))
+        }
         None => "none".into(),
     }
 }
@@ -86,6 +88,9 @@ fn crates() -> Result<String, String> {
     let missing = pinned.iter().filter(|archive| data::source::crates::locate(archive, &folders).is_err()).count();
     let there = pinned.len() - missing;
     // Archives for other systems are in the lock file as well, and need not be there.
-    if there > 0 { Ok(format!("{there} of {} archives that recipes can read", pinned.len())) } else { Err("none; run `cargo fetch`".into()) }
+    if there > 0 {
+        Ok(format!("{there} of {} archives that recipes can read", pinned.len()))
+    } else {
+        Err("none; run `cargo fetch`".into())
+    }
 }
-

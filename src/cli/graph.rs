@@ -63,10 +63,16 @@ fn edges(plan: &Plan) -> BTreeMap<(StepId, StepId), Vec<String>> {
 }
 
 fn dot(plan: &Plan, verdicts: &Verdicts) -> String {
-    let mut text = String::from("digraph recipe {\n  rankdir=TB;\n  node [shape=box, style=\"rounded,filled\", fontname=\"sans-serif\"];\n");
+    let mut text =
+        String::from("digraph recipe {\n  rankdir=TB;\n  node [shape=box, style=\"rounded,filled\", fontname=\"sans-serif\"];\n");
     for (index, step) in plan.steps().iter().enumerate() {
         let label = if step.name == step.kind { step.name.clone() } else { format!("{}\\n{}", step.name, step.kind) };
-        let _ = writeln!(text, "  s{index} [label=\"{}\", fillcolor=\"{}\"];", label.replace('"', "'"), fill(verdicts, StepId(index)));
+        let _ = writeln!(
+            text,
+            "  s{index} [label=\"{}\", fillcolor=\"{}\"];",
+            label.replace('"', "'"),
+            fill(verdicts, StepId(index))
+        );
     }
     for ((from, to), ports) in edges(plan) {
         let _ = writeln!(text, "  s{} -> s{} [label=\"{}\"];", from.0, to.0, ports.join(", "));

@@ -38,9 +38,9 @@ pub(super) fn load(arguments: &RecipeArguments, store: &Store) -> Result<Loaded,
     let path = &arguments.recipe;
     let mut settings = BTreeMap::new();
     for text in &arguments.set {
-        let (name, value) = text.split_once('=').ok_or_else(|| {
-            CliError::user(format!("--set {text}: expected NAME=VALUE")).hint("for example: --set size=nano")
-        })?;
+        let (name, value) = text
+            .split_once('=')
+            .ok_or_else(|| CliError::user(format!("--set {text}: expected NAME=VALUE")).hint("for example: --set size=nano"))?;
         settings.insert(name.trim().to_owned(), value.to_owned());
     }
     let identity = path.canonicalize().map_err(|error| {
@@ -54,8 +54,8 @@ pub(super) fn load(arguments: &RecipeArguments, store: &Store) -> Result<Loaded,
     };
     let world = DiskWorld::new(base.clone(), &hash);
     let recipe = path.display().to_string();
-    let evaluation = recipe::evaluate(&recipe, &world, super::registry(), &settings)
-        .map_err(|error| CliError::user(error.to_string()))?;
+    let evaluation =
+        recipe::evaluate(&recipe, &world, super::registry(), &settings).map_err(|error| CliError::user(error.to_string()))?;
     stats.save()?;
     let plan = Plan::new(evaluation.steps.clone(), evaluation.outputs.clone()).map_err(|errors| {
         let lines = errors.iter().map(|error| format!("error: {}: {error}", error.site()));

@@ -29,7 +29,9 @@ pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<(), CliError> {
             None => ("unwanted", "no output needs it".to_owned()),
             Some(Verdict::Hit { key }) => ("cached", key.short()),
             Some(Verdict::Miss { because: None, .. }) => ("run", "not run before under this name".to_owned()),
-            Some(Verdict::Miss { because: Some(list), .. }) if list.is_empty() => ("run", "its artifact is not in the store".to_owned()),
+            Some(Verdict::Miss { because: Some(list), .. }) if list.is_empty() => {
+                ("run", "its artifact is not in the store".to_owned())
+            }
             Some(Verdict::Miss { because: Some(list), .. }) => {
                 ("run", list.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
             }

@@ -44,8 +44,8 @@ pub(super) struct Pages {
 
 /// Writes the last report of a run beside its journal, with wall times; none if the run made no report.
 pub(super) fn write(home: &Home, state: &RunState) -> Result<Option<Pages>, CliError> {
-    let made = state.steps.iter().filter(|step| step.kind == "report").filter_map(|step| state.digests.get(&step.id));
-    let Some(digest) = made.last() else { return Ok(None) };
+    let mut made = state.steps.iter().filter(|step| step.kind == "report").filter_map(|step| state.digests.get(&step.id));
+    let Some(digest) = made.next_back() else { return Ok(None) };
     let store = home.open_store()?;
     let text = fs::read(store.artifact(digest).join(DATA))?;
     let report: Report = serde_json::from_slice(&text).map_err(CliError::system)?;

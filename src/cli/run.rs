@@ -74,7 +74,11 @@ pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<ExitCode, CliErr
     }
     match status {
         RunStatus::Succeeded => Ok(ExitCode::SUCCESS),
-        RunStatus::Failed => Err(CliError { fault: Fault::Step, message: "some steps failed".into(), hint: Some(format!("`workbench logs {run} --failed` shows what they wrote; what succeeded is kept")) }),
+        RunStatus::Failed => Err(CliError {
+            fault: Fault::Step,
+            message: "some steps failed".into(),
+            hint: Some(format!("`workbench logs {run} --failed` shows what they wrote; what succeeded is kept")),
+        }),
         RunStatus::Interrupted => {
             let hint = Some("run it again to go on from there".into());
             Err(CliError { fault: Fault::Interrupted, message: "interrupted; nothing is lost".into(), hint })
@@ -82,7 +86,13 @@ pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<ExitCode, CliErr
     }
 }
 
-fn config(arguments: &Arguments, loaded: &Loaded, store: cache::Store, run: String, stop: Arc<AtomicBool>) -> Result<RunConfig, CliError> {
+fn config(
+    arguments: &Arguments,
+    loaded: &Loaded,
+    store: cache::Store,
+    run: String,
+    stop: Arc<AtomicBool>,
+) -> Result<RunConfig, CliError> {
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
     let settings = loaded.evaluation.params.iter().map(|param| (param.name.clone(), param.value.clone())).collect();
     Ok(RunConfig {
@@ -104,7 +114,12 @@ fn config(arguments: &Arguments, loaded: &Loaded, store: cache::Store, run: Stri
     })
 }
 
-fn with_dashboard(loaded: &Loaded, config: RunConfig, journal: &std::path::Path, stop: &Arc<AtomicBool>) -> Result<RunStatus, CliError> {
+fn with_dashboard(
+    loaded: &Loaded,
+    config: RunConfig,
+    journal: &std::path::Path,
+    stop: &Arc<AtomicBool>,
+) -> Result<RunStatus, CliError> {
     let (sender, receiver) = mpsc::channel::<Record>();
     // A dashboard that is gone hears nothing more; the run goes on.
     let subscriber: Subscriber = Box::new(move |record| drop(sender.send(record.clone())));

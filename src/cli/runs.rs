@@ -54,7 +54,9 @@ pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<(), CliError> {
     let width = rows.iter().map(|row| row.0.len()).max().unwrap_or(3);
     for (run, recipe, status, started, seconds, executed, hits) in rows {
         let (when, took) = (figures::time(started), figures::duration(seconds));
-        terminal::line(&format!("{run:<width$}  {status:<11}  {when}  {took:>12}  {executed:>4} executed  {hits:>4} cached  {recipe}"));
+        terminal::line(&format!(
+            "{run:<width$}  {status:<11}  {when}  {took:>12}  {executed:>4} executed  {hits:>4} cached  {recipe}"
+        ));
     }
     Ok(())
 }

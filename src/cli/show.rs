@@ -71,7 +71,11 @@ impl RunState {
                 self.say(step, &format!("blocked by {by}"));
             }
             Event::StepInterrupted { step } => self.say(step, "interrupted"),
-            Event::StepProgress { .. } | Event::Metrics { .. } | Event::Log { .. } | Event::Machine(_) | Event::RunFinished { .. } => {}
+            Event::StepProgress { .. }
+            | Event::Metrics { .. }
+            | Event::Log { .. }
+            | Event::Machine(_)
+            | Event::RunFinished { .. } => {}
         }
     }
 
@@ -153,7 +157,9 @@ fn one(home: &Home, state: &RunState, id: StepId) -> Result<(), CliError> {
     }
     let digest = state.digest(id)?;
     let Some(artifact) = state.keys.get(&id).map(|key| store.lookup(key)).transpose()?.flatten() else {
-        return Err(CliError::user(format!("artifact {digest} is no longer in the store")).hint("run the recipe again to make it"));
+        return Err(
+            CliError::user(format!("artifact {digest} is no longer in the store")).hint("run the recipe again to make it")
+        );
     };
     let (manifest, made) = (&artifact.manifest, &artifact.manifest.provenance);
     terminal::line(&format!("key {}\ndigest {}\npath {}", manifest.key, manifest.digest, artifact.path.display()));

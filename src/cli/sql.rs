@@ -46,7 +46,9 @@ pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<(), CliError> {
 /// Opens the database and folds in what is new.
 fn open(home: &Home, rebuild: bool) -> Result<Lineage, CliError> {
     if !home.path().exists() {
-        return Err(CliError::user(format!("there is nothing in {}", home.path().display())).hint("run a recipe first, or name --home"));
+        return Err(
+            CliError::user(format!("there is nothing in {}", home.path().display())).hint("run a recipe first, or name --home")
+        );
     }
     let mut lineage = Lineage::open(&home.database())?;
     lineage.notices().iter().for_each(|notice| terminal::note(&format!("note: {notice}")));
@@ -59,14 +61,17 @@ fn refresh(home: &Home, lineage: &mut Lineage, rebuild: bool) -> Result<(), CliE
     let store = home.open_store()?;
     let known = if rebuild { Default::default() } else { lineage.keys()? };
     let fresh = store.keys()?.into_iter().filter(|key| !known.contains(key));
-    let mut manifests = fresh.filter_map(|key| Some((store.manifest(&key).ok().flatten()?, store.preimage(&key).ok().flatten()?)));
+    let mut manifests =
+        fresh.filter_map(|key| Some((store.manifest(&key).ok().flatten()?, store.preimage(&key).ok().flatten()?)));
     let report = if rebuild { lineage.rebuild(&journals, &mut manifests)? } else { lineage.sync(&journals, &mut manifests)? };
     report.warnings.iter().for_each(|warning| terminal::note(&format!("warning: {warning}")));
     Ok(())
 }
 
 fn answer(lineage: &Lineage, query: &str, arguments: &Arguments) -> Result<(), CliError> {
-    let table = lineage.query(query).map_err(|error| CliError::user(error.to_string()).hint("`workbench docs sql` lists tables and columns"))?;
+    let table = lineage
+        .query(query)
+        .map_err(|error| CliError::user(error.to_string()).hint("`workbench docs sql` lists tables and columns"))?;
     show(&table, arguments)
 }
 
@@ -102,7 +107,8 @@ fn question<'a>(words: &[&'a str]) -> Result<Question<'a>, CliError> {
         ["results", before, after] => Question::Results { before, after },
         _ => {
             let known = QUESTIONS.iter().map(|(name, answers, _)| format!("  {name}: {answers}")).collect::<Vec<_>>();
-            return Err(CliError::user("there is no such question, or it takes another number of names").hint(format!("questions:\n{}", known.join("\n"))));
+            return Err(CliError::user("there is no such question, or it takes another number of names")
+                .hint(format!("questions:\n{}", known.join("\n"))));
         }
     })
 }

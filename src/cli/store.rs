@@ -53,7 +53,8 @@ pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<(), CliError> {
                 let repaired = report.repair(&store)?;
                 terminal::line(&format!("{} keys set aside; the next run makes them again", repaired.keys.len()));
             } else if !report.is_clean() {
-                return Err(CliError::system("the store is damaged").hint("`workbench cache verify --repair` sets damaged artifacts aside"));
+                return Err(CliError::system("the store is damaged")
+                    .hint("`workbench cache verify --repair` sets damaged artifacts aside"));
             }
         }
         Command::Gc { keep, dry_run } => {

@@ -40,7 +40,9 @@ pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<(), CliError> {
         return picture(arguments, &tail.read()?, path);
     }
     if !terminal::is_interactive() {
-        return Err(CliError::user("watch needs a terminal").hint("`workbench logs --follow` prints lines, `--svg FILE` draws a picture"));
+        return Err(
+            CliError::user("watch needs a terminal").hint("`workbench logs --follow` prints lines, `--svg FILE` draws a picture")
+        );
     }
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {

@@ -88,12 +88,7 @@ enum Line {
 ///
 /// # Errors
 /// The step's own error, or how its process ended.
-pub fn run(
-    program: &Path,
-    request: &Request,
-    slot: &Slot,
-    reporter: &dyn Reporter,
-) -> Result<Closing, StepError> {
+pub fn run(program: &Path, request: &Request, slot: &Slot, reporter: &dyn Reporter) -> Result<Closing, StepError> {
     let (request_path, answer_path, log_path) = (slot.request_path(), slot.answer_path(), slot.log_path());
     let failed = |what: &str, error: std::io::Error| StepError::Failed(format!("{what}: {error}"));
     fs::write(&request_path, serde_json::to_vec_pretty(request).map_err(StepError::failed)?).map_err(StepError::failed)?;

@@ -210,9 +210,7 @@ impl Dispatcher<'_> {
             threads,
         };
         let (shared, sender) = (self.shared.clone(), self.sender.clone());
-        let spawned = std::thread::Builder::new()
-            .name(step.name.clone())
-            .spawn(move || worker::run(&shared, &job, &sender));
+        let spawned = std::thread::Builder::new().name(step.name.clone()).spawn(move || worker::run(&shared, &job, &sender));
         match spawned {
             Ok(handle) => drop(self.workers.insert(id, handle)),
             Err(error) => self.fail(id, format!("no thread can be started: {error}"), 0.0),

@@ -48,7 +48,8 @@ impl Journal {
             && !self.broken
         {
             self.broken = true;
-            let line = format!("journal {} cannot be written: {error}; lineage of this run will be incomplete", self.path.display());
+            let line =
+                format!("journal {} cannot be written: {error}; lineage of this run will be incomplete", self.path.display());
             let record = Record { seq: self.next, time_ms: now_ms(), event: Event::Log { step: plan::StepId(0), line } };
             self.subscribers.iter_mut().for_each(|subscriber| subscriber(&record));
         }

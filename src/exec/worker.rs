@@ -16,6 +16,7 @@ use super::{child, journal};
 use crate::steps::{Closing, InputArtifact, Registry, Reporter, StepError, Work};
 
 /// What a worker tells the dispatcher.
+#[allow(clippy::large_enum_variant, reason = "nearly all messages are events")]
 pub enum Message {
     /// Something to publish.
     Event(Event),

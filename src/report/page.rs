@@ -109,7 +109,9 @@ impl Report {
         let time = |stage: &Stage| seconds.and_then(|seconds| seconds.get(&stage.digest)).copied();
         let row = |stage: &Stage| {
             let mut cells = vec![stage.label.clone()];
-            cells.extend(COSTS.iter().map(|(name, _)| stage.figures.get(*name).map_or("–".into(), |value| figures::count(*value))));
+            cells.extend(
+                COSTS.iter().map(|(name, _)| stage.figures.get(*name).map_or("–".into(), |value| figures::count(*value))),
+            );
             if seconds.is_some() {
                 cells.push(time(stage).map_or("–".into(), figures::duration));
             }
@@ -117,7 +119,8 @@ impl Report {
         };
         let mut rows: Vec<Vec<String>> = self.stages.iter().map(row).collect();
         let sum = |name: &str| self.stages.iter().filter_map(|stage| stage.figures.get(name)).sum::<f64>();
-        let mut total = vec!["all".to_owned(), figures::count(sum("cost/tokens")), figures::count(sum("cost/flops")), "–".to_owned()];
+        let mut total =
+            vec!["all".to_owned(), figures::count(sum("cost/tokens")), figures::count(sum("cost/flops")), "–".to_owned()];
         if seconds.is_some() {
             total.push(figures::duration(self.stages.iter().filter_map(time).sum()));
         }
@@ -158,11 +161,8 @@ impl Report {
         body.push_str("<h2>Curves</h2>\n<div class=\"charts\">\n");
         let names: BTreeSet<&String> = self.stages.iter().flat_map(|stage| stage.curves.keys()).collect();
         for name in names {
-            let lines: Vec<(&str, &[(u64, f64)])> = self
-                .stages
-                .iter()
-                .filter_map(|stage| Some((stage.label.as_str(), stage.curves.get(name)?.as_slice())))
-                .collect();
+            let lines: Vec<(&str, &[(u64, f64)])> =
+                self.stages.iter().filter_map(|stage| Some((stage.label.as_str(), stage.curves.get(name)?.as_slice()))).collect();
             body.push_str(&chart::lines(name, &lines));
         }
         body.push_str("</div>\n");
@@ -180,7 +180,8 @@ th:first-child,td:first-child,th:nth-child(2),td:nth-child(2){text-align:left}th
 .scroll{overflow-x:auto}.charts{display:flex;flex-wrap:wrap;gap:1.2rem}svg{background:#fafbfd;border:1px solid #dde;border-radius:6px}\n";
 
 fn shown(score: Score) -> String {
-    let digits = score.stderr.filter(|error| *error > 0.0).map_or(3, |error| (1 - error.log10().floor() as i32).clamp(0, 6) as usize);
+    let digits =
+        score.stderr.filter(|error| *error > 0.0).map_or(3, |error| (1 - error.log10().floor() as i32).clamp(0, 6) as usize);
     match score.stderr {
         Some(error) => format!("{:.digits$} ± {error:.digits$}", score.value),
         None => format!("{:.digits$}", score.value),
@@ -188,7 +189,8 @@ fn shown(score: Score) -> String {
 }
 
 fn markdown_table((header, rows): &(Vec<String>, Vec<Vec<String>>)) -> String {
-    let line = |cells: &[String]| format!("| {} |\n", cells.iter().map(|cell| cell.replace('|', "\\|")).collect::<Vec<_>>().join(" | "));
+    let line =
+        |cells: &[String]| format!("| {} |\n", cells.iter().map(|cell| cell.replace('|', "\\|")).collect::<Vec<_>>().join(" | "));
     let rule: Vec<String> = header.iter().enumerate().map(|(i, _)| if i == 0 { ":--" } else { "--:" }.to_owned()).collect();
     let body: String = rows.iter().map(|row| line(row)).collect();
     format!("{}|{}|\n{body}", line(header), rule.join("|"))

@@ -19,14 +19,8 @@ pub struct Printer {
 }
 
 /// Metrics worth a place on a progress line, best first.
-const SHOWN: [&str; 6] = [
-    "train/CE loss",
-    "objective/verifiable_correct_rate",
-    "optim/LR",
-    "throughput/device/TPS",
-    "documents/s",
-    "eval/accuracy",
-];
+const SHOWN: [&str; 6] =
+    ["train/CE loss", "objective/verifiable_correct_rate", "optim/LR", "throughput/device/TPS", "documents/s", "eval/accuracy"];
 
 impl Printer {
     /// A printer that has heard nothing.
@@ -73,7 +67,8 @@ impl Printer {
                 };
                 let latest = self.latest.get(step);
                 let shown = SHOWN.iter().filter_map(|name| Some((name, latest?.get(*name)?)));
-                let metrics: String = shown.take(3).map(|(name, value)| format!(", {name} {}", figures::number(*value))).collect();
+                let metrics: String =
+                    shown.take(3).map(|(name, value)| format!(", {name} {}", figures::number(*value))).collect();
                 format!("{}: {progress}{metrics}", self.name(*step))
             }
             Event::Log { step, line } => format!("{}: {line}", self.name(*step)),

@@ -24,7 +24,12 @@ impl Step for Average {
             name: "average",
             version: 1,
             doc: "The weighted mean of the weights of checkpoints of one shape and one growth history (model soup).",
-            ports: &[Port { name: "checkpoints", accepts: &[ArtifactType::Checkpoint], arity: Arity::Many, doc: "What to average." }],
+            ports: &[Port {
+                name: "checkpoints",
+                accepts: &[ArtifactType::Checkpoint],
+                arity: Arity::Many,
+                doc: "What to average.",
+            }],
             positional: &[],
             output: ArtifactType::Checkpoint,
             parts: &[],

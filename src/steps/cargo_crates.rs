@@ -68,7 +68,7 @@ impl Step for CargoCrates {
         for (index, entry) in params.crates.iter_mut().enumerate() {
             let name = entry.split(' ').next().unwrap_or_default().to_owned();
             // The newest version of a crate that the lock file has twice.
-            match pinned().iter().filter(|archive| archive.name == name).next_back() {
+            match pinned().iter().rfind(|archive| archive.name == name) {
                 Some(archive) => *entry = format!("{} {} {}", archive.name, archive.version, archive.sha256),
                 None => errors.push(ParamError {
                     path: format!("crates[{index}]"),

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,7 @@ pub struct Curve<'a> {
     unit: &'static str,
     path: PathBuf,
     file: Option<std::fs::File>,
+    started: Instant,
     pending: Point,
     error: Option<std::io::Error>,
 }
@@ -36,7 +38,15 @@ impl<'a> Curve<'a> {
     /// A listener whose progress counts `unit`.
     pub fn new(work: &'a Work<'_>, unit: &'static str) -> Self {
         let pending = Point { step: 0, values: BTreeMap::new() };
-        Self { reporter: work.reporter, unit, path: work.progress.join(FILE), file: None, pending, error: None }
+        Self {
+            reporter: work.reporter,
+            unit,
+            path: work.progress.join(FILE),
+            file: None,
+            started: Instant::now(),
+            pending,
+            error: None,
+        }
     }
 
     /// Moves the kept measurements into the artifact.
@@ -65,7 +75,8 @@ impl<'a> Curve<'a> {
         let point = Point { step: self.pending.step, values: std::mem::take(&mut self.pending.values) };
         self.reporter.metrics(point.step, point.values.clone());
         // Wall-clock figures are events, not results.
-        let values = point.values.into_iter().filter(|(name, _)| !name.starts_with("throughput/device") && !name.starts_with("time/"));
+        let values =
+            point.values.into_iter().filter(|(name, _)| !name.starts_with("throughput/device") && !name.starts_with("time/"));
         let kept = Point { step: point.step, values: values.collect() };
         if self.error.is_none()
             && let Err(error) = self.keep(&kept)
@@ -120,6 +131,10 @@ impl lm::observe::Observer for Curve<'_> {
 
     fn should_stop(&self) -> bool {
         self.reporter.should_stop()
+    }
+
+    fn elapsed(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
     }
 }
 

@@ -57,8 +57,7 @@ impl Step for Dedup {
                 min_bytes: usize::try_from(params.min_bytes).unwrap_or(usize::MAX),
             },
         };
-        let report =
-            dedup(&work.input("documents")?.path, &work.out, &by, &DataObserver::new(work.reporter, "bytes"))?;
+        let report = dedup(&work.input("documents")?.path, &work.out, &by, &DataObserver::new(work.reporter, "bytes"))?;
         let mut closing = census(&work.out)?;
         closing.insert("removed/documents".into(), report.removed().documents as f64);
         closing.insert("removed/paragraphs".into(), report.removed_paragraphs as f64);

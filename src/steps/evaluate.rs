@@ -55,7 +55,12 @@ impl Step for Evaluate {
                   verifiers. Results are written as lm-evaluation-harness writes them, with every instance.",
             ports: &[
                 Port { name: "checkpoint", accepts: &[ArtifactType::Checkpoint], arity: Arity::One, doc: "The model." },
-                Port { name: "documents", accepts: &[ArtifactType::Documents], arity: Arity::Optional, doc: "Held-out documents." },
+                Port {
+                    name: "documents",
+                    accepts: &[ArtifactType::Documents],
+                    arity: Arity::Optional,
+                    doc: "Held-out documents.",
+                },
                 Port { name: "problems", accepts: &[ArtifactType::Problems], arity: Arity::Optional, doc: "Held-out problems." },
             ],
             positional: &["label"],
@@ -110,7 +115,8 @@ fn results(params: &Params, work: &Work<'_>) -> Result<Vec<TaskResult>, StepErro
         let records = perplexity::score(&model, &scored, chat.eos(), Windows { window, stride: window });
         results.push(TaskResult::perplexity("held_out", records));
         stop(1)?;
-        let held_out: Vec<_> = documents.iter().map(|document| HeldOutDocument { id: &document.id, text: &document.text }).collect();
+        let held_out: Vec<_> =
+            documents.iter().map(|document| HeldOutDocument { id: &document.id, text: &document.text }).collect();
         let task = next_line(&held_out, size(params.next_line), params.seed);
         if !task.instances.is_empty() {
             let records = choices::score(&model, &chat, &task.instances, window).map_err(StepError::failed)?;
@@ -128,7 +134,8 @@ fn results(params: &Params, work: &Work<'_>) -> Result<Vec<TaskResult>, StepErro
     if let Some(problems) = work.maybe("problems") {
         let problems: Vec<Problem> = read_jsonl(&problems.path.join(FILE))?;
         let sampling = Sampling::greedy(size(params.max_new_tokens));
-        let records = answers::answer(&model, &chat, &problems, &sampling, &ByVerifier, params.seed).map_err(StepError::failed)?;
+        let records =
+            answers::answer(&model, &chat, &problems, &sampling, &ByVerifier, params.seed).map_err(StepError::failed)?;
         results.push(TaskResult::answers("problems", records));
     }
     Ok(results)

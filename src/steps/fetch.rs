@@ -22,7 +22,8 @@ pub struct Fetch;
 /// The last part of a URL's path, without query.
 fn file_name(url: &str) -> String {
     let path = url.split(['?', '#']).next().unwrap_or_default();
-    let name: String = path.rsplit('/').next().unwrap_or_default().chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).collect();
+    let name: String =
+        path.rsplit('/').next().unwrap_or_default().chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).collect();
     if name.is_empty() || name.starts_with('.') { "file".into() } else { name }
 }
 

@@ -69,7 +69,10 @@ impl Step for Filter {
         let observer = DataObserver::new(work.reporter, "bytes");
         let report = data::filter::filter(&work.input("documents")?.path, &work.out, &keep, &observer)?;
         if report.kept.documents == 0 {
-            return Err(StepError::Failed(format!("no document of {} passes the filter {}", report.read.documents, params.keep.0)));
+            return Err(StepError::Failed(format!(
+                "no document of {} passes the filter {}",
+                report.read.documents, params.keep.0
+            )));
         }
         let mut closing = census(&work.out)?;
         closing.insert("removed/documents".into(), report.removed().documents as f64);

@@ -1,6 +1,7 @@
 //! `grow`: makes a model wider or deeper without changing what it computes.
 
 use lm::checkpoint::Checkpoint;
+use lm::growth::verify::grow_verified;
 use lm::growth::{Growth, KvHeads, NewBlocks, Placement};
 use plan::{Place, Resources};
 
@@ -60,8 +61,13 @@ impl Step for Grow {
             name: "grow",
             version: 1,
             doc: "Growth operators of Staged Training (Shen et al., arXiv 2203.06211) for OLMo 2: width by copies, depth by identity \
-                  blocks, with the optimiser's state. The loss just after equals the loss just before.",
-            ports: &[Port { name: "checkpoint", accepts: &[ArtifactType::Checkpoint], arity: Arity::One, doc: "The model to grow." }],
+                  blocks, with the optimiser's state. The loss just after equals the loss just before; logits are compared before it is written.",
+            ports: &[Port {
+                name: "checkpoint",
+                accepts: &[ArtifactType::Checkpoint],
+                arity: Arity::One,
+                doc: "The model to grow.",
+            }],
             positional: &[],
             output: ArtifactType::Checkpoint,
             parts: &[],
@@ -79,7 +85,7 @@ impl Step for Grow {
 
     fn run(params: Params, work: &Work<'_>) -> Result<Closing, StepError> {
         let input = work.input("checkpoint")?;
-        let mut checkpoint = Checkpoint::read(&input.path).map_err(StepError::failed)?;
+        let before = Checkpoint::read(&input.path).map_err(StepError::failed)?;
         let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
         let mut operators = Vec::new();
         if params.width > 1 {
@@ -104,9 +110,7 @@ impl Step for Grow {
                 },
             });
         }
-        for operator in operators {
-            checkpoint = operator.apply(&checkpoint).map_err(StepError::failed)?;
-        }
+        let checkpoint = grow_verified(&before, &operators).map_err(StepError::failed)?;
         checkpoint.write(&work.out).map_err(StepError::failed)?;
         carry_tokenizer(&input.path, &work.out)?;
         Ok(Closing::from([("model/parameters".into(), checkpoint.config.n_parameters() as f64)]))

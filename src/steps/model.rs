@@ -77,7 +77,9 @@ impl Model {
         let needed = tokenizer.vocab_size() as u64;
         let vocab = self.vocab_size.unwrap_or_else(|| needed.next_multiple_of(128));
         if vocab < needed {
-            return Err(format!("the model has {vocab} embeddings, fewer than the tokenizer's {needed} tokens; raise model.vocab_size"));
+            return Err(format!(
+                "the model has {vocab} embeddings, fewer than the tokenizer's {needed} tokens; raise model.vocab_size"
+            ));
         }
         Ok(self.shape(vocab, tokenizer.eos(), tokenizer.pad()))
     }

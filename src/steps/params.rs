@@ -234,7 +234,9 @@ pub fn read_fields(path: &str, value: &Value, fields: &[Field]) -> Result<BTreeM
     let given = match value {
         Value::Map(map) => map,
         Value::Null => &empty,
-        other => return Err(vec![ParamError::new(path, format!("expected a map #{{...}}, found {} {other}", other.type_name()))]),
+        other => {
+            return Err(vec![ParamError::new(path, format!("expected a map #{{...}}, found {} {other}", other.type_name()))]);
+        }
     };
     let mut errors = Vec::new();
     for name in given.keys().filter(|name| fields.iter().all(|field| field.name != name.as_str())) {

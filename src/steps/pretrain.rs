@@ -59,7 +59,7 @@ crate::params! {
         z_loss: f64 = 1e-5, in 0.0..=1.0;
         /// Largest global gradient norm; `()` for no clipping.
         clip: Option<f64> = Some(1.0), in 0.0..=1e6;
-        /// Decoupled weight decay, not on embeddings and norms.
+        /// Decoupled weight decay, on everything but the input embedding.
         weight_decay: f64 = 0.1, in 0.0..=10.0;
         /// AdamW's decay of the first moment.
         beta1: f64 = 0.9, in 0.0..=1.0;
@@ -169,7 +169,10 @@ impl Step for Pretrain {
 pub(super) fn check(params: &mut Params) -> Result<(), Vec<ParamError>> {
     let mut errors = Vec::new();
     if !params.batch.is_multiple_of(params.sequence.max(1)) {
-        errors.push(ParamError::new("batch", format!("{} tokens are not a whole number of sequences of {}", params.batch, params.sequence)));
+        errors.push(ParamError::new(
+            "batch",
+            format!("{} tokens are not a whole number of sequences of {}", params.batch, params.sequence),
+        ));
     }
     if let Some(model) = &params.model {
         errors.extend(model.check("model"));
@@ -213,7 +216,7 @@ pub(super) fn train(params: &Params, work: &Work<'_>) -> Result<Closing, StepErr
     closing.extend([
         ("train/final CE loss".into(), summary.mean_final_loss),
         ("cost/tokens".into(), summary.tokens as f64),
-        ("cost/flops".into(), summary.tokens as f64 * config.flops_per_token(params.config().sequence_length) as f64),
+        ("cost/flops".into(), summary.tokens as f64 * config.flops_per_token(params.config().sequence_length)),
         ("model/parameters".into(), config.n_parameters() as f64),
         ("model/tokens seen".into(), summary.total_tokens as f64),
     ]);

@@ -32,7 +32,7 @@ crate::params! {
     pub struct Params {
         /// Number of different problems.
         n: u64, in 1.0..=1e8;
-        /// Families by name, or the groups `arithmetic`, `strings`, `format`; one that is named twice is drawn twice as often.
+        /// Families by name, or the groups `arithmetic`, `strings`, `format`, `elementary` (what the smallest models can learn); one that is named twice is drawn twice as often.
         families: Vec<String> = vec!["arithmetic".into(), "strings".into(), "format".into()];
         /// Size of operands and lists.
         level: Size = Size::Easy;
@@ -56,13 +56,18 @@ fn families(names: &[String]) -> Result<Vec<Family>, Vec<ParamError>> {
             "arithmetic" => found.extend(Family::ARITHMETIC),
             "strings" => found.extend(Family::STRINGS),
             "format" => found.extend(Family::FORMAT),
+            "elementary" => found.extend(Family::ELEMENTARY),
             _ => match Family::from_name(name) {
                 Some(family) => found.push(family),
                 None => {
-                    let known = Family::ALL.iter().map(|family| family.as_str()).chain(["arithmetic", "strings", "format"]);
+                    let known =
+                        Family::ALL.iter().map(|family| family.as_str()).chain(["arithmetic", "strings", "format", "elementary"]);
                     errors.push(ParamError {
                         path: format!("families[{index}]"),
-                        message: format!("there is no family `{name}`; there are: {}", known.clone().collect::<Vec<_>>().join(", ")),
+                        message: format!(
+                            "there is no family `{name}`; there are: {}",
+                            known.clone().collect::<Vec<_>>().join(", ")
+                        ),
                         suggestion: super::params::closest(name, known),
                     });
                 }

@@ -66,9 +66,8 @@ impl Registry {
                 Ok(params.to_value())
             },
             run: |value, work| {
-                let params = S::Params::from_value("", value).map_err(|errors| {
-                    StepError::Failed(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
-                })?;
+                let params = S::Params::from_value("", value)
+                    .map_err(|errors| StepError::Failed(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
                 S::run(params, work)
             },
         };

@@ -43,8 +43,18 @@ impl Step for Report {
                   self-contained page, report.html, and in report.md. Wall times are no part of a reproducible artifact: `run` and \
                   `workbench report` add them from the record of each step.",
             ports: &[
-                Port { name: "scores", accepts: &[ArtifactType::Scores], arity: Arity::Many, doc: "Scores, in the order of columns." },
-                Port { name: "stages", accepts: &[ArtifactType::Checkpoint], arity: Arity::Any, doc: "Checkpoints whose training is shown." },
+                Port {
+                    name: "scores",
+                    accepts: &[ArtifactType::Scores],
+                    arity: Arity::Many,
+                    doc: "Scores, in the order of columns.",
+                },
+                Port {
+                    name: "stages",
+                    accepts: &[ArtifactType::Checkpoint],
+                    arity: Arity::Any,
+                    doc: "Checkpoints whose training is shown.",
+                },
             ],
             positional: &["title"],
             output: ArtifactType::Report,

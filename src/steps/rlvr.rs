@@ -3,6 +3,7 @@
 use data::problem::{Problem, read_jsonl};
 use lm::checkpoint::Checkpoint;
 use lm::generate::Sampling;
+use lm::optim::AdamWConfig;
 use lm::pretrain::Saving;
 use lm::reward::ByVerifier;
 use lm::rlvr::objective::{Advantage, Objective};
@@ -31,7 +32,7 @@ crate::params! {
     /// Parameters of [`Rlvr`].
     pub struct Params {
         /// Steps; each samples and learns once.
-        steps: u64 = 100, in 1.0..=1e7;
+        steps: u64 = 200, in 1.0..=1e7;
         /// Prompts per step.
         prompts: u64 = 32, in 1.0..=1e6;
         /// Answers per prompt.
@@ -41,7 +42,9 @@ crate::params! {
         /// Learning rate.
         lr: f64 = 3e-4, in 0.0..=10.0;
         /// Steps of linear warm-up.
-        warmup: u64 = 5;
+        warmup: u64 = 20;
+        /// AdamW's decay of the second moment; a long memory steadies updates from few prompts.
+        beta2: f64 = 0.99, in 0.0..=1.0;
         /// Temperature of sampling; it also divides the learner's logits.
         temperature: f64 = 1.0, in 1e-6..=100.0;
         /// Longest answer, in tokens.
@@ -103,11 +106,11 @@ impl Params {
             zero_variance: ZeroVariance::Drop,
             minibatches: size(self.minibatches),
             schedule: Schedule { peak: self.lr, warmup: self.warmup, total: self.steps, shape: Shape::Constant, rewarm: None },
+            optimizer: AdamWConfig { beta2: self.beta2, ..base.optimizer },
             max_grad_norm: self.clip,
             row_length: size(self.row),
             micro_batch_rows: size(self.micro_batch),
             seed: self.seed,
-            ..base
         }
     }
 }
@@ -124,7 +127,12 @@ impl Step for Rlvr {
             ports: &[
                 Port { name: "checkpoint", accepts: &[ArtifactType::Checkpoint], arity: Arity::One, doc: "The model to train." },
                 Port { name: "problems", accepts: &[ArtifactType::Problems], arity: Arity::One, doc: "Problems to train on." },
-                Port { name: "held_out", accepts: &[ArtifactType::Problems], arity: Arity::Optional, doc: "Problems to watch; they do not influence training." },
+                Port {
+                    name: "held_out",
+                    accepts: &[ArtifactType::Problems],
+                    arity: Arity::Optional,
+                    doc: "Problems to watch; they do not influence training.",
+                },
             ],
             positional: &[],
             output: ArtifactType::Checkpoint,
@@ -155,10 +163,11 @@ impl Step for Rlvr {
         let device = lm::device::cpu();
         let start = Start { checkpoint: &checkpoint, chat: &chat, device: &device };
         let task = Task { problems: &problems, reward: &ByVerifier, watch };
-        let summary = lm::rlvr::rlvr(&params.config(), start, task, &work.out, Some(saving), &mut curve).map_err(|error| match error {
-            RlvrError::Stopped { .. } => StepError::Interrupted,
-            other => StepError::failed(other),
-        })?;
+        let summary =
+            lm::rlvr::rlvr(&params.config(), start, task, &work.out, Some(saving), &mut curve).map_err(|error| match error {
+                RlvrError::Stopped { .. } => StepError::Interrupted,
+                other => StepError::failed(other),
+            })?;
         let points = curve.finish(&work.out)?;
         // Tokens of answers; every one is sampled once and learnt from once.
         let tokens: f64 = points
@@ -172,7 +181,7 @@ impl Step for Rlvr {
             ("data/samples".into(), summary.samples as f64),
             ("cost/tokens".into(), tokens),
             // Sampling is a forward pass, learning a forward and a backward one: four thirds of a training pass.
-            ("cost/flops".into(), (tokens * checkpoint.config.flops_per_token(params.config().row_length) as f64 * 4.0 / 3.0).round()),
+            ("cost/flops".into(), (tokens * checkpoint.config.flops_per_token(params.config().row_length) * 4.0 / 3.0).round()),
             ("model/parameters".into(), checkpoint.config.n_parameters() as f64),
         ]))
     }

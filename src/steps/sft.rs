@@ -91,7 +91,12 @@ impl Step for Sft {
             doc: "Finetunes on conversations rendered with the Tulu chat template; the loss is on assistant tokens only and is their \
                   mean over the whole batch. Conversations are packed without seeing each other.",
             ports: &[
-                Port { name: "checkpoint", accepts: &[ArtifactType::Checkpoint], arity: Arity::One, doc: "The model to finetune." },
+                Port {
+                    name: "checkpoint",
+                    accepts: &[ArtifactType::Checkpoint],
+                    arity: Arity::One,
+                    doc: "The model to finetune.",
+                },
                 Port { name: "chats", accepts: &[ArtifactType::Chats], arity: Arity::Many, doc: "Conversations." },
             ],
             positional: &[],
@@ -120,10 +125,13 @@ impl Step for Sft {
         let mut curve = Curve::new(work, "steps");
         let device = lm::device::cpu();
         let start = Start { checkpoint: &checkpoint, chat: &chat, device: &device };
-        let summary = lm::sft::sft(&params.config(), start, &conversations, &work.out, Some(saving), &mut curve).map_err(|error| match error {
-            SftError::Stopped { .. } => StepError::Interrupted,
-            other => StepError::failed(other),
-        })?;
+        let summary =
+            lm::sft::sft(&params.config(), start, &conversations, &work.out, Some(saving), &mut curve).map_err(|error| {
+                match error {
+                    SftError::Stopped { .. } => StepError::Interrupted,
+                    other => StepError::failed(other),
+                }
+            })?;
         curve.finish(&work.out)?;
         let tokens = (summary.counts.tokens * params.epochs) as f64;
         Ok(Closing::from([
@@ -133,7 +141,7 @@ impl Step for Sft {
             ("data/dropped".into(), summary.counts.dropped as f64),
             ("data/trained tokens".into(), (summary.counts.trained_tokens * params.epochs) as f64),
             ("cost/tokens".into(), tokens),
-            ("cost/flops".into(), tokens * checkpoint.config.flops_per_token(params.config().row_length) as f64),
+            ("cost/flops".into(), tokens * checkpoint.config.flops_per_token(params.config().row_length)),
             ("model/parameters".into(), checkpoint.config.n_parameters() as f64),
         ]))
     }

@@ -41,7 +41,12 @@ impl Step for TrainTokenizer {
             name: "train_tokenizer",
             version: 1,
             doc: "Trains a byte-level BPE tokenizer and saves it as a Hugging Face tokenizer.json.",
-            ports: &[Port { name: "documents", accepts: &[ArtifactType::Documents], arity: Arity::Many, doc: "What to learn merges from." }],
+            ports: &[Port {
+                name: "documents",
+                accepts: &[ArtifactType::Documents],
+                arity: Arity::Many,
+                doc: "What to learn merges from.",
+            }],
             positional: &["vocab_size"],
             output: ArtifactType::Tokenizer,
             parts: &[],

@@ -17,13 +17,7 @@ pub(super) struct Drawn {
 impl Drawn {
     /// A number, judged by the last number of the response.
     fn number(prompt: String, answer: u64) -> Self {
-        Drawn {
-            prompt,
-            answer: answer.to_string(),
-            worked: None,
-            ground_truth: answer.to_string(),
-            verifier: "number",
-        }
+        Drawn { prompt, answer: answer.to_string(), worked: None, ground_truth: answer.to_string(), verifier: "number" }
     }
 
     /// A text, judged by equality after trimming.
@@ -139,7 +133,7 @@ fn parity(level: Level, draw: &mut Draw) -> Drawn {
         1 => format!("Is the number {n} odd or even?"),
         _ => format!("Even or odd: {n}"),
     };
-    Drawn::exact(prompt, if n % 2 == 0 { "even" } else { "odd" }.to_string())
+    Drawn::exact(prompt, if n.is_multiple_of(2) { "even" } else { "odd" }.to_string())
 }
 
 fn successor(level: Level, draw: &mut Draw) -> Drawn {
@@ -154,11 +148,11 @@ fn successor(level: Level, draw: &mut Draw) -> Drawn {
 
 fn sequence(level: Level, draw: &mut Draw) -> Drawn {
     let max_step = match level {
-        Level::Easy => 2,
+        Level::Easy => 3,
         Level::Medium => 5,
         Level::Hard => 20,
     };
-    let (start, step) = (draw.between(0, level.max_number()), draw.between(1, max_step));
+    let (start, step) = (draw.between(0, level.max_number().max(20)), draw.between(1, max_step));
     let terms: Vec<String> = (0..3).map(|i| (start + i * step).to_string()).collect();
     let prompt = match draw.below(2) {
         0 => format!("What comes next: {}", terms.join(" ")),
@@ -169,11 +163,7 @@ fn sequence(level: Level, draw: &mut Draw) -> Drawn {
 
 fn extremum(level: Level, draw: &mut Draw) -> Drawn {
     let numbers: Vec<u64> = (0..level.n_items()).map(|_| draw.between(0, level.max_number())).collect();
-    let (word, answer) = if draw.below(2) == 0 {
-        ("largest", numbers.iter().max())
-    } else {
-        ("smallest", numbers.iter().min())
-    };
+    let (word, answer) = if draw.below(2) == 0 { ("largest", numbers.iter().max()) } else { ("smallest", numbers.iter().min()) };
     let list = numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(" ");
     let prompt = match draw.below(2) {
         0 => format!("What is the {word} of {list}?"),
@@ -302,13 +292,7 @@ fn word_count(level: Level, draw: &mut Draw) -> Drawn {
         0 => format!("Answer with exactly {n} {plural} about {topic}."),
         _ => format!("Write exactly {n} {plural}, starting from {topic}."),
     };
-    Drawn {
-        prompt,
-        answer: items[..n].join(" "),
-        worked: None,
-        ground_truth: n.to_string(),
-        verifier: "word_count",
-    }
+    Drawn { prompt, answer: items[..n].join(" "), worked: None, ground_truth: n.to_string(), verifier: "word_count" }
 }
 
 fn json(level: Level, draw: &mut Draw) -> Drawn {

@@ -35,12 +35,8 @@ fn one_problem_is_pinned() {
     let problem = Problem::generate(&mix(&[Family::Addition], Level::Medium), Split::Train, 42, 0);
     let again = Problem::generate(&mix(&[Family::Addition], Level::Medium), Split::Train, 42, 0);
     assert_eq!(problem, again);
-    let numbers: Vec<u64> = problem
-        .prompt()
-        .split(|c: char| !c.is_ascii_digit())
-        .filter(|s| !s.is_empty())
-        .map(|s| s.parse().unwrap())
-        .collect();
+    let numbers: Vec<u64> =
+        problem.prompt().split(|c: char| !c.is_ascii_digit()).filter(|s| !s.is_empty()).map(|s| s.parse().unwrap()).collect();
     assert_eq!(numbers.len(), 2);
     assert_eq!(problem.answer, (numbers[0] + numbers[1]).to_string());
     assert!(problem.worked.unwrap().ends_with(&format!("= {}", problem.answer)));

@@ -1,5 +1,7 @@
 //! Tests of the chat template: golden mask, Jinja parity, special tokens in user text, `tokenizer_config.json`.
 
+use std::collections::BTreeMap;
+
 use minijinja::{Environment, context};
 use proptest::prelude::*;
 
@@ -73,10 +75,7 @@ fn the_mask_of_two_turns_is_pinned() {
         message(Role::Assistant, "Ciao"),
     ];
     let tokens = chat.tokens(&messages, Ending::Complete).unwrap();
-    assert_eq!(
-        picture(&chat, &tokens),
-        "EOS<|user|>\nHi\n<|assistant|>\n[HelloEOS]\n<|user|>\nBye\n<|assistant|>\n[CiaoEOS]"
-    );
+    assert_eq!(picture(&chat, &tokens), "EOS<|user|>\nHi\n<|assistant|>\n[HelloEOS]\n<|user|>\nBye\n<|assistant|>\n[CiaoEOS]");
     assert_eq!(tokens.n_trained(), "Hello".len() + 1 + "Ciao".len() + 1);
     let prompt = chat.prompt(&messages).unwrap();
     assert_eq!(prompt, tokens.ids[..tokens.ids.len() - "Ciao".len() - 1]);
@@ -103,8 +102,10 @@ fn jinja(messages: &[Message], generation_prompt: bool) -> String {
     let mut environment = Environment::new();
     environment.add_template("chat", CHAT_TEMPLATE).unwrap();
     let template = environment.get_template("chat").unwrap();
+    let row = |m: &Message| BTreeMap::from([("role", m.role.as_str().to_string()), ("content", m.content.clone())]);
+    let rows: Vec<BTreeMap<&'static str, String>> = messages.iter().map(row).collect();
     let context = context! {
-        messages => minijinja::Value::from_serialize(messages),
+        messages => rows,
         add_generation_prompt => generation_prompt,
         bos_token => "<|endoftext|>",
         eos_token => "<|endoftext|>",

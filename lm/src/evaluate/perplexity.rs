@@ -9,10 +9,14 @@
 
 use std::collections::BTreeMap;
 
+use data::DataError;
+use data::shard::TokenFiles;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::Estimate;
 use super::scoring::{Request, score_requests};
+use crate::chat::{Chat, ChatError};
 use crate::model::Model;
 
 /// A held-out document.
@@ -26,6 +30,44 @@ pub struct ScoredDocument {
     pub ids: Vec<u32>,
     /// Length of its text in UTF-8 bytes.
     pub n_bytes: usize,
+}
+
+/// Held-out documents cannot be read from token files.
+#[derive(Debug, thiserror::Error)]
+pub enum DocumentsError {
+    /// The token files cannot be read.
+    #[error(transparent)]
+    Tokens(#[from] DataError),
+    /// The tokenizer cannot turn the ids back into text.
+    #[error(transparent)]
+    Chat(#[from] ChatError),
+}
+
+/// The first documents of every source of a tokens artifact, until a source has given `max_tokens` (all of them for
+/// `None`). Bytes are counted on the decoded text.
+///
+/// # Errors
+/// If the files cannot be read or the ids are not the tokenizer's.
+pub fn documents(tokens: &TokenFiles, chat: &Chat, max_tokens: Option<u64>) -> Result<Vec<ScoredDocument>, DocumentsError> {
+    let mut out = Vec::new();
+    for source in &tokens.meta().sources {
+        let name = &source.source;
+        let mut taken = 0;
+        for (number, place) in tokens.source(name).map_or(Ok(Vec::new()), |range| tokens.documents(range))?.iter().enumerate() {
+            if max_tokens.is_some_and(|max| taken >= max) {
+                break;
+            }
+            taken += place.end - place.start;
+            // The last id of a document is EOS.
+            let ids = tokens.tokens(place.start..place.end - 1)?;
+            out.push(ScoredDocument { id: format!("{name}:{number}"), source: name.clone(), ids, n_bytes: 0 });
+        }
+    }
+    out.par_iter_mut().try_for_each(|document| {
+        document.n_bytes = chat.decode(&document.ids)?.len();
+        Ok::<(), ChatError>(())
+    })?;
+    Ok(out)
 }
 
 /// The windows documents are read through.

@@ -31,10 +31,7 @@ pub struct HeldOutDocument<'a> {
 /// bytes, at least three words, at least two lines before it).
 pub fn next_line(documents: &[HeldOutDocument<'_>], n: usize, seed: u64) -> ChoiceTask {
     let lines: Vec<Vec<&str>> = documents.iter().map(|document| document.text.lines().collect()).collect();
-    let usable: Vec<Vec<usize>> = lines
-        .iter()
-        .map(|lines| (2..lines.len()).filter(|&i| is_usable(lines[i])).collect())
-        .collect();
+    let usable: Vec<Vec<usize>> = lines.iter().map(|lines| (2..lines.len()).filter(|&i| is_usable(lines[i])).collect()).collect();
     let sources: Vec<usize> = (0..documents.len()).filter(|&d| !usable[d].is_empty()).collect();
     let mut instances = Vec::new();
     if sources.len() >= N_CHOICES {
@@ -134,8 +131,7 @@ mod tests {
     #[test]
     fn next_line_takes_the_right_line_from_its_own_document() {
         let texts = texts();
-        let documents: Vec<HeldOutDocument<'_>> =
-            texts.iter().map(|(id, text)| HeldOutDocument { id, text }).collect();
+        let documents: Vec<HeldOutDocument<'_>> = texts.iter().map(|(id, text)| HeldOutDocument { id, text }).collect();
         let task = next_line(&documents, 10, 3);
         assert_eq!(task.instances.len(), 10);
         assert_eq!(task, next_line(&documents, 10, 3));

@@ -65,12 +65,8 @@ fn perplexity_is_the_sum_over_windows() {
     let bench = Bench::new();
     let model = bench.checkpoint.model(&bench.device).unwrap();
     let text = "a held-out document of some length";
-    let document = |id: &str, source: &str| ScoredDocument {
-        id: id.into(),
-        source: source.into(),
-        ids: bytes(text),
-        n_bytes: text.len(),
-    };
+    let document =
+        |id: &str, source: &str| ScoredDocument { id: id.into(), source: source.into(), ids: bytes(text), n_bytes: text.len() };
     let documents = [document("1", "a"), document("2", "b")];
     let whole = perplexity::score(&model, &documents, 0, Windows { window: 64, stride: 64 });
     let mut ids = vec![0];
@@ -88,13 +84,33 @@ fn perplexity_is_the_sum_over_windows() {
 }
 
 #[test]
+fn held_out_documents_are_read_back() {
+    let bench = Bench::new();
+    let dir = bench.dir("tokens");
+    let mut writer = data::shard::TokenWriter::create(&dir, 258, 0, String::new()).unwrap();
+    let texts = [("a", "first é"), ("b", "second"), ("a", "third"), ("a", "fourth")];
+    for (source, text) in texts {
+        let place = data::shard::DocumentPlace { id: text, src: "documents", loc: 1, bytes: text.len() as u64 };
+        writer.write(source, &bytes(text), place).unwrap();
+    }
+    let meta = writer.finish().unwrap();
+    let tokens = data::shard::TokenFiles::open(&dir).unwrap();
+    let documents = perplexity::documents(&tokens, &bench.chat, None).unwrap();
+    let read: Vec<(&str, usize)> = documents.iter().map(|d| (d.source.as_str(), d.n_bytes)).collect();
+    assert_eq!(read, [("a", 8), ("a", 5), ("a", 6), ("b", 6)]);
+    assert_eq!(documents[0].ids, bytes("first é"));
+    assert_eq!(meta.totals().bytes, documents.iter().map(|d| d.n_bytes as u64).sum::<u64>());
+    let few = perplexity::documents(&tokens, &bench.chat, Some(10)).unwrap();
+    assert_eq!(few.iter().filter(|d| d.source == "a").count(), 2);
+}
+
+#[test]
 fn results_on_disk_are_those_of_the_harness() {
     let bench = Bench::new();
     let model = bench.checkpoint.model(&bench.device).unwrap();
     let mix = ProblemMix { families: vec![Family::Parity, Family::Addition], level: Level::Easy };
     let problems = Problem::generate_distinct(&mix, Split::HeldOut, 1, 6);
-    let records =
-        answers::answer(&model, &bench.chat, &problems, &Sampling::greedy(4), &ByVerifier, 0).unwrap();
+    let records = answers::answer(&model, &bench.chat, &problems, &Sampling::greedy(4), &ByVerifier, 0).unwrap();
     assert_eq!(records.len(), problems.len());
     assert!(records.iter().all(|record| record.n_tokens <= 4));
     let result = TaskResult::answers("problems", records);

@@ -16,9 +16,7 @@ fn blocks(growth: &Growth, n_layers: usize) -> Vec<(usize, bool)> {
     let &Growth::Depth { factor, placement, .. } = growth else { unreachable!("only depths come here") };
     match placement {
         Placement::Append => (0..factor).flat_map(|copy| (0..n_layers).map(move |old| (old, copy == 0))).collect(),
-        Placement::Interleave => {
-            (0..n_layers).flat_map(|old| (0..factor).map(move |copy| (old, copy == 0))).collect()
-        }
+        Placement::Interleave => (0..n_layers).flat_map(|old| (0..factor).map(move |copy| (old, copy == 0))).collect(),
     }
 }
 

@@ -79,14 +79,20 @@ fn width_keeps_the_logits() {
     }
     assert_same_function(&[Growth::Width { factor: 3, noise: 0.1, seed: 1, kv_heads: KvHeads::Grow, intermediate_size: None }]);
     assert_same_function(&[Growth::Width { factor: 2, noise: 0.1, seed: 1, kv_heads: KvHeads::Keep, intermediate_size: None }]);
-    assert_same_function(&[Growth::Width { factor: 2, noise: 0.1, seed: 1, kv_heads: KvHeads::Grow, intermediate_size: Some(56) }]);
+    assert_same_function(&[Growth::Width {
+        factor: 2,
+        noise: 0.1,
+        seed: 1,
+        kv_heads: KvHeads::Grow,
+        intermediate_size: Some(56),
+    }]);
 }
 
 #[test]
 fn depth_keeps_the_logits_and_orders_commute() {
     for placement in [Placement::Append, Placement::Interleave] {
         let depth = Growth::Depth { factor: 2, placement, new_blocks: NewBlocks::Identity };
-        assert_same_function(&[depth.clone()]);
+        assert_same_function(std::slice::from_ref(&depth));
         assert_same_function(&[depth.clone(), width(0.1)]);
         let (one, other) = (width(0.0), depth);
         let first = other.apply(&one.apply(&small()).unwrap()).unwrap();
@@ -122,7 +128,8 @@ fn width_moments_are_the_grown_gradients() {
     let squares = gradient.iter().map(|(name, g)| (name.clone(), g.map(|x| x * x))).collect();
     let optimizer = OptimizerState { step: 1, first: gradient, second: squares };
     before.training = Some(TrainingState { record: TrainingRecord::default(), optimizer });
-    for growth in [width(0.0), Growth::Width { factor: 2, noise: 0.0, seed: 1, kv_heads: KvHeads::Keep, intermediate_size: None }] {
+    for growth in [width(0.0), Growth::Width { factor: 2, noise: 0.0, seed: 1, kv_heads: KvHeads::Keep, intermediate_size: None }]
+    {
         let after = growth.apply(&before).unwrap();
         let state = &after.training.as_ref().unwrap().optimizer;
         for (name, gradient) in gradients(&after) {

@@ -63,9 +63,7 @@ impl Axes {
     fn new(growth: &Growth, before: &ModelConfig, after: &ModelConfig) -> Self {
         let &Growth::Width { factor: k, kv_heads, .. } = growth else { unreachable!("only widths come here") };
         let (query, kv) = match kv_heads {
-            KvHeads::Grow => {
-                (Axis::repeated(before.query_width(), k, 0), Axis::repeated(before.kv_width(), k, 0))
-            }
+            KvHeads::Grow => (Axis::repeated(before.query_width(), k, 0), Axis::repeated(before.kv_width(), k, 0)),
             KvHeads::Keep => (Axis::repeated_in_groups(before, k), Axis::unchanged(before.kv_width())),
         };
         Self {
@@ -73,11 +71,7 @@ impl Axes {
             residual: Axis::repeated(before.hidden_size, k, 0),
             query,
             kv,
-            units: Axis::repeated(
-                before.intermediate_size,
-                k,
-                after.intermediate_size - k * before.intermediate_size,
-            ),
+            units: Axis::repeated(before.intermediate_size, k, after.intermediate_size - k * before.intermediate_size),
         }
     }
 
@@ -148,9 +142,7 @@ fn weight(growth: &Growth, name: &str, axes: &Axes, small: &Array) -> Array {
         let value = match (o, i) {
             // New feed-forward units: random inputs, and outputs that start at 0.
             (_, Origin::New(_)) => 0.0,
-            (Origin::New(new), Origin::Copy { old, copy }) => {
-                STD * fresh.normal((new * width + copy * columns + old) as u64)
-            }
+            (Origin::New(new), Origin::Copy { old, copy }) => STD * fresh.normal((new * width + copy * columns + old) as u64),
             (Origin::Copy { old: o, copy: a }, Origin::Copy { old: i, copy: b }) => {
                 let w = f64::from(at(o, i));
                 if output.copies == 1 {

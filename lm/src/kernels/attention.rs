@@ -88,8 +88,7 @@ pub(crate) fn forward(layout: Layout<'_>, q: &[f32], k: &[f32], v: &[f32]) -> (V
     let mut lse = simd::unwritten(layout.n_sequences * layout.n_heads * t);
     let target = Target::rows(&mut out, layout.query_width());
     let lse_target = Target::rows(&mut lse, t);
-    let (q, k, v) =
-        (View::rows(q, layout.query_width()), View::rows(k, layout.kv_width()), View::rows(v, layout.kv_width()));
+    let (q, k, v) = (View::rows(q, layout.query_width()), View::rows(k, layout.kv_width()), View::rows(v, layout.kv_width()));
     layout.pieces().for_each(|(sequence, kv)| {
         let mut scores = simd::unwritten(BLOCK * t);
         for head in layout.readers(kv) {
@@ -178,8 +177,7 @@ pub(crate) fn backward(layout: Layout<'_>, dout: &[f32], saved: Saved<'_>) -> [V
     let mut dq = simd::unwritten(saved.q.len());
     let mut dk = vec![0.0; saved.k.len()];
     let mut dv = vec![0.0; saved.v.len()];
-    let (to_q, to_k, to_v) =
-        (Target::rows(&mut dq, width), Target::rows(&mut dk, kv_width), Target::rows(&mut dv, kv_width));
+    let (to_q, to_k, to_v) = (Target::rows(&mut dq, width), Target::rows(&mut dk, kv_width), Target::rows(&mut dv, kv_width));
     let (q, k, v) = (View::rows(saved.q, width), View::rows(saved.k, kv_width), View::rows(saved.v, kv_width));
     let gradient = View::rows(dout, width);
     layout.pieces().for_each(|(sequence, kv)| {

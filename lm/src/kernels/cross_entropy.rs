@@ -112,10 +112,7 @@ pub(crate) fn losses(head: Head<'_>) -> RowLosses {
 }
 
 /// The losses of all rows and the gradients of what `slope` describes.
-pub(crate) fn losses_and_gradients(
-    head: Head<'_>,
-    slope: &(dyn Fn(usize, f32) -> Slope + Sync),
-) -> (RowLosses, HeadGradients) {
+pub(crate) fn losses_and_gradients(head: Head<'_>, slope: &(dyn Fn(usize, f32) -> Slope + Sync)) -> (RowLosses, HeadGradients) {
     let (losses, gradients) = run(head, Some(slope));
     (losses, gradients.expect("a slope was given"))
 }

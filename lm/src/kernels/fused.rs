@@ -2,6 +2,8 @@
 //!
 //! All arithmetic is in the sibling files and works on slices; this file moves tensors in and out.
 
+#![expect(clippy::too_many_arguments, reason = "each parameter of an attention layer is a node of the graph")]
+
 use std::sync::Arc;
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
@@ -27,16 +29,11 @@ pub(crate) trait FusedOps: Backend {
     /// See `Kernels::rms_norm`.
     fn lm_rms_norm(x: FloatTensor<Self>, gain: FloatTensor<Self>, eps: f32) -> FloatTensor<Self>;
     /// See `Kernels::add_rms_norm`.
-    fn lm_add_rms_norm(
-        residual: FloatTensor<Self>,
-        x: FloatTensor<Self>,
-        gain: FloatTensor<Self>,
-        eps: f32,
-    ) -> FloatTensor<Self>;
+    fn lm_add_rms_norm(residual: FloatTensor<Self>, x: FloatTensor<Self>, gain: FloatTensor<Self>, eps: f32)
+    -> FloatTensor<Self>;
     /// See `Kernels::linear`.
     fn lm_linear(x: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self>;
     /// See `Kernels::attention`.
-    #[expect(clippy::too_many_arguments, reason = "the parameters of an attention layer, each a node of the graph")]
     fn lm_attention(
         x: FloatTensor<Self>,
         q: FloatTensor<Self>,
@@ -62,11 +59,7 @@ pub(crate) trait FusedOps: Backend {
         scale: LossScale,
     ) -> FloatTensor<Self>;
     /// See `Kernels::token_log_probs`.
-    fn lm_token_log_probs(
-        hidden: FloatTensor<Self>,
-        head: FloatTensor<Self>,
-        targets: Arc<[u32]>,
-    ) -> FloatTensor<Self>;
+    fn lm_token_log_probs(hidden: FloatTensor<Self>, head: FloatTensor<Self>, targets: Arc<[u32]>) -> FloatTensor<Self>;
 }
 
 /// The elements of a contiguous tensor.
@@ -283,15 +276,19 @@ backward!(Linear, 2, (FlexTensor, FlexTensor), |(x, w), dy, parents, grads| {
 backward!(Attention, 7, (AttentionInputs, AttentionSaved), |(inputs, saved), dy, parents, grads| {
     let g = layers::self_attention_backward(elements(&dy), inputs.x(), inputs.parameters(), &saved, &inputs.shape);
     let [x, q, k, v, o, q_norm, k_norm] = &inputs.tensors;
-    register!(grads, parents, [
-        shaped(g.x, x),
-        shaped(g.q, q),
-        shaped(g.k, k),
-        shaped(g.v, v),
-        shaped(g.o, o),
-        shaped(g.q_norm, q_norm),
-        shaped(g.k_norm, k_norm),
-    ]);
+    register!(
+        grads,
+        parents,
+        [
+            shaped(g.x, x),
+            shaped(g.q, q),
+            shaped(g.k, k),
+            shaped(g.v, v),
+            shaped(g.o, o),
+            shaped(g.q_norm, q_norm),
+            shaped(g.k_norm, k_norm),
+        ]
+    );
 });
 
 backward!(FeedForward, 4, (FeedForwardInputs, FeedForwardSaved), |(inputs, saved), dy, parents, grads| {
@@ -420,11 +417,7 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         }
     }
 
-    fn lm_token_log_probs(
-        hidden: FloatTensor<Self>,
-        head: FloatTensor<Self>,
-        targets: Arc<[u32]>,
-    ) -> FloatTensor<Self> {
+    fn lm_token_log_probs(hidden: FloatTensor<Self>, head: FloatTensor<Self>, targets: Arc<[u32]>) -> FloatTensor<Self> {
         let ((hidden, hidden_node), (weight, weight_node)) = (hidden.into_parts(), head.into_parts());
         let (hidden, weight) = (hidden.to_contiguous(), weight.to_contiguous());
         let y = Flex::lm_token_log_probs(hidden.clone(), weight.clone(), targets.clone());

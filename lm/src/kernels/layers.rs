@@ -65,11 +65,7 @@ fn rotate(values: &mut [f32], width: usize, shape: &AttentionShape, turn: Turn) 
 }
 
 /// Self-attention of `x` `[n, d]`: the output `[n, d]` and what its backward pass needs.
-pub(crate) fn self_attention(
-    x: &[f32],
-    weights: AttentionParameters<'_>,
-    shape: &AttentionShape,
-) -> (Vec<f32>, AttentionSaved) {
+pub(crate) fn self_attention(x: &[f32], weights: AttentionParameters<'_>, shape: &AttentionShape) -> (Vec<f32>, AttentionSaved) {
     let n = shape.n_sequences * shape.length;
     let d = x.len() / n;
     let (q_width, kv_width) = (weights.q_norm.len(), weights.k_norm.len());
@@ -111,8 +107,7 @@ pub(crate) fn self_attention_backward(
         dw
     };
     let o = weight_gradient(dy, &saved.out, weights.o.len(), q_width);
-    let kept =
-        attention::Saved { q: &saved.q, k: &saved.k, v: &saved.v, out: &saved.out, lse: &saved.lse };
+    let kept = attention::Saved { q: &saved.q, k: &saved.k, v: &saved.v, out: &saved.out, lse: &saved.lse };
     let [mut dq, mut dk, dv] = attention::backward(layout(shape), &dout, kept);
     rotate(&mut dq, q_width, shape, Turn::Backward);
     rotate(&mut dk, kv_width, shape, Turn::Backward);
@@ -163,8 +158,7 @@ pub(crate) struct FeedForwardGradients {
 /// `down(silu(gate(x)) * up(x))` of `x` `[n, d]`, chunk of rows by chunk of rows.
 pub(crate) fn feed_forward(x: &[f32], weights: FeedForwardParameters<'_>, d: usize) -> (Vec<f32>, FeedForwardSaved) {
     let (n, f) = (x.len() / d, weights.gate.len() / d);
-    let (mut gate, mut up, mut product) =
-        (simd::unwritten(n * f), simd::unwritten(n * f), simd::unwritten(n * f));
+    let (mut gate, mut up, mut product) = (simd::unwritten(n * f), simd::unwritten(n * f), simd::unwritten(n * f));
     let mut y = simd::unwritten(n * d);
     x.par_chunks(CHUNK * d)
         .zip(y.par_chunks_mut(CHUNK * d))

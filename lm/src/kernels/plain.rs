@@ -44,19 +44,11 @@ pub(crate) fn feed_forward(x: Tensor<2>, gate: Tensor<2>, up: Tensor<2>, down: T
 /// Rotates `x` `[B, T, heads, D]`: `[x1 cos - x2 sin, x2 cos + x1 sin]` with the halves `x1`, `x2` of a head.
 fn rotate(x: Tensor<4>, shape: &AttentionShape) -> Tensor<4> {
     let half = shape.head_dim / 2;
-    let table = |values: &[f32]| -> Tensor<4> {
-        float_tensor(values.to_vec(), &x.device()).reshape([1, shape.length, 1, half])
-    };
+    let table = |values: &[f32]| -> Tensor<4> { float_tensor(values.to_vec(), &x.device()).reshape([1, shape.length, 1, half]) };
     let (cos, sin) = (table(&shape.rope.cos), table(&shape.rope.sin));
     let parts = x.chunk(2, 3);
     let (x1, x2) = (parts[0].clone(), parts[1].clone());
-    Tensor::cat(
-        vec![
-            x1.clone().mul(cos.clone()).sub(x2.clone().mul(sin.clone())),
-            x2.mul(cos).add(x1.mul(sin)),
-        ],
-        3,
-    )
+    Tensor::cat(vec![x1.clone().mul(cos.clone()).sub(x2.clone().mul(sin.clone())), x2.mul(cos).add(x1.mul(sin))], 3)
 }
 
 /// What a token must not see: `[B, 1, T, T]`, true where the key is later or before the first visible position.
@@ -104,12 +96,7 @@ fn nll_and_lse(hidden: Tensor<2>, head: Tensor<2>, targets: &Arc<[u32]>) -> (Ten
     (nll.mul(counts.clone()), lse.mul(counts))
 }
 
-pub(crate) fn cross_entropy(
-    hidden: Tensor<2>,
-    head: Tensor<2>,
-    targets: &Arc<[u32]>,
-    scale: LossScale,
-) -> Tensor<1> {
+pub(crate) fn cross_entropy(hidden: Tensor<2>, head: Tensor<2>, targets: &Arc<[u32]>, scale: LossScale) -> Tensor<1> {
     let (nll, lse) = nll_and_lse(hidden, head, targets);
     let nll = nll.sum();
     let squares = lse.clone().mul(lse).sum();

@@ -174,10 +174,10 @@ multiversion! {
 }
 
 /// A vector of `n` floats with unspecified content, for outputs that are written in full.
+#[expect(clippy::uninit_vec, reason = "zeroing would cost as much as the small operations")]
 pub(crate) fn unwritten(n: usize) -> Vec<f32> {
     let mut values = Vec::with_capacity(n);
     // SAFETY: every bit pattern is a float, and callers write all elements before reading any.
-    #[expect(clippy::uninit_vec, reason = "zeroing would cost as much as the small operations")]
     unsafe {
         values.set_len(n);
     }

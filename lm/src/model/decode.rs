@@ -174,11 +174,7 @@ impl Decoder {
             return vec![Vec::new(); new_tokens.len()];
         }
         let last = rows.iter().map(|row| row.1).max().unwrap_or(0);
-        let rope = if last < config.max_position_embeddings {
-            self.rope.clone()
-        } else {
-            rope_table(config, last + 1)
-        };
+        let rope = if last < config.max_position_embeddings { self.rope.clone() } else { rope_table(config, last + 1) };
         let mut x = rows::gather(self.embedding.get(), &ids, d);
         for (index, layer) in self.layers.iter().enumerate() {
             let y = self.attend(layer, index, &x, cache, &rows, &rope);

@@ -64,7 +64,15 @@ fn training_learns_and_reports_olmo_cores_names() {
     let summary = pretrain(&config(60), &start(), source(), out.path(), None, &mut recorder).unwrap();
     assert!((recorder.losses[0] - (512.0_f64).ln()).abs() < 0.2, "{}", recorder.losses[0]);
     assert!(summary.mean_final_loss < 0.85 * recorder.losses[0], "{summary:?}");
-    for name in ["train/CE loss", "train/PPL", "train/Z loss", "optim/total grad norm", "optim/LR", "throughput/total tokens", "throughput/device/TPS"] {
+    for name in [
+        "train/CE loss",
+        "train/PPL",
+        "train/Z loss",
+        "optim/total grad norm",
+        "optim/LR",
+        "throughput/total tokens",
+        "throughput/device/TPS",
+    ] {
         assert!(recorder.names.iter().any(|known| known == name), "{name}");
     }
     let saved = Checkpoint::read(out.path()).unwrap();

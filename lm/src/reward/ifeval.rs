@@ -67,11 +67,7 @@ pattern!(THINKING, r"(?s)^.*</think>");
 
 /// The fraction of the constraints in `ground_truth` that the response satisfies.
 pub(super) fn fraction(response: &str, ground_truth: &str) -> Result<f64, RewardError> {
-    let fail = |problem: String| RewardError::GroundTruth {
-        verifier: "ifeval",
-        ground_truth: ground_truth.to_string(),
-        problem,
-    };
+    let fail = |problem: String| RewardError::GroundTruth { verifier: "ifeval", ground_truth: ground_truth.to_string(), problem };
     let label = literal::parse(ground_truth).map_err(fail)?;
     let label = label.as_array().and_then(|list| list.first()).unwrap_or(&label);
     let ids = label.get("instruction_id").and_then(Value::as_array);
@@ -118,9 +114,7 @@ fn holds(text: &str, kwargs: &Kwargs<'_>) -> Result<bool, String> {
             let letter = kwargs.text("letter")?.to_lowercase();
             kwargs.relation(lower.matches(&letter).count(), "let_frequency", "let_relation")?
         }
-        "length_constraints:number_words" => {
-            kwargs.relation(WORD.find_iter(text).count(), "num_words", "relation")?
-        }
+        "length_constraints:number_words" => kwargs.relation(WORD.find_iter(text).count(), "num_words", "relation")?,
         "length_constraints:number_paragraphs" => is_n_paragraphs(text, kwargs.number("num_paragraphs")?),
         "length_constraints:nth_paragraph_first_word" => {
             let paragraphs: Vec<&str> = text.split("\n\n").filter(|p| !p.trim().is_empty()).collect();
@@ -131,9 +125,7 @@ fn holds(text: &str, kwargs: &Kwargs<'_>) -> Result<bool, String> {
             paragraphs.len() == kwargs.number("num_paragraphs")?
                 && word.to_lowercase() == kwargs.text("first_word")?.to_lowercase()
         }
-        "detectable_content:number_placeholders" => {
-            PLACEHOLDER.find_iter(text).count() >= kwargs.number("num_placeholders")?
-        }
+        "detectable_content:number_placeholders" => PLACEHOLDER.find_iter(text).count() >= kwargs.number("num_placeholders")?,
         "detectable_content:postscript" => {
             let marker = kwargs.text("postscript_marker")?;
             match marker {
@@ -165,18 +157,14 @@ fn holds(text: &str, kwargs: &Kwargs<'_>) -> Result<bool, String> {
             let body = body.strip_suffix("```").unwrap_or(body);
             serde_json::from_str::<Value>(body.trim()).is_ok()
         }
-        "detectable_format:title" => {
-            TITLE.find_iter(text).any(|m| !m.as_str().trim_matches(['<', '>']).trim().is_empty())
-        }
+        "detectable_format:title" => TITLE.find_iter(text).any(|m| !m.as_str().trim_matches(['<', '>']).trim().is_empty()),
         "combination:two_responses" => {
             let pieces: Vec<&str> = text.split("******").collect();
             let inner: Vec<&str> = pieces.iter().map(|p| p.trim()).filter(|p| !p.is_empty()).collect();
             let hole = pieces.iter().enumerate().any(|(i, p)| p.trim().is_empty() && i > 0 && i + 1 < pieces.len());
             inner.len() == 2 && inner[0] != inner[1] && !hole
         }
-        "combination:repeat_prompt" => {
-            lower.trim().starts_with(kwargs.text("prompt_to_repeat")?.trim().to_lowercase().as_str())
-        }
+        "combination:repeat_prompt" => lower.trim().starts_with(kwargs.text("prompt_to_repeat")?.trim().to_lowercase().as_str()),
         "startend:end_checker" => {
             let end = kwargs.text("end_phrase")?.trim().to_lowercase();
             lower.trim().trim_matches('"').ends_with(&end)

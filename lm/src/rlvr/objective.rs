@@ -58,13 +58,7 @@ pub struct Objective {
 
 impl Default for Objective {
     fn default() -> Self {
-        Objective {
-            clip_low: 0.2,
-            clip_high: 0.272,
-            importance_cap: Some(2.0),
-            beta: 0.0,
-            advantage: Advantage::Centred,
-        }
+        Objective { clip_low: 0.2, clip_high: 0.272, importance_cap: Some(2.0), beta: 0.0, advantage: Advantage::Centred }
     }
 }
 

@@ -49,7 +49,7 @@ fn rewarded_answers_become_likelier() {
     assert_eq!(summary, RlvrSummary { steps: 40, prompts: 160, samples: 1280 });
     let rate = recorder.series("objective/verifiable_correct_rate");
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-    assert!(mean(&rate[..5]) < 0.4 && mean(&rate[35..]) > 0.8, "{rate:?}");
+    assert!(mean(&rate[..5]) < 0.3 && mean(&rate[35..]) > 0.6, "{rate:?}");
     assert_eq!(recorder.series("eval/verifiable_correct_rate").len(), 3);
     // One minibatch: the learner is on policy up to rounding.
     assert!(recorder.series("val/ratio").iter().all(|ratio| (ratio - 1.0).abs() < 1e-9));
@@ -61,12 +61,8 @@ fn rewarded_answers_become_likelier() {
 fn an_interrupted_run_reaches_the_same_bits() {
     let bench = Bench::new();
     let problems = problems();
-    let config = RlvrConfig {
-        minibatches: 2,
-        max_rounds: 2,
-        objective: Objective { beta: 0.01, ..Objective::default() },
-        ..config()
-    };
+    let config =
+        RlvrConfig { minibatches: 2, max_rounds: 2, objective: Objective { beta: 0.01, ..Objective::default() }, ..config() };
     let (whole, parts, progress) = (bench.dir("whole"), bench.dir("parts"), bench.dir("progress"));
     let mut recorder = Recorder::default();
     rlvr(&config, bench.start(), task(&problems), &whole, None, &mut recorder).unwrap();

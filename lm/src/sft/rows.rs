@@ -22,11 +22,7 @@ pub(crate) struct Packed {
 ///
 /// # Panics
 /// If a sequence has fewer than two tokens or does not fit into a row.
-pub(crate) fn pack<'a>(
-    sequences: impl Iterator<Item = (&'a [u32], &'a [bool])>,
-    row_length: usize,
-    pad: u32,
-) -> Packed {
+pub(crate) fn pack<'a>(sequences: impl Iterator<Item = (&'a [u32], &'a [bool])>, row_length: usize, pad: u32) -> Packed {
     let sequences: Vec<(&[u32], &[bool])> = sequences.collect();
     let lengths: Vec<usize> = sequences
         .iter()

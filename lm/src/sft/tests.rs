@@ -171,10 +171,8 @@ fn only_the_token_mean_and_the_sum_ignore_how_a_batch_is_cut() {
 fn long_conversations_are_cut_and_empty_ones_dropped() {
     let bench = Bench::new();
     let conversations = conversations(6);
-    let lengths: Vec<usize> = conversations
-        .iter()
-        .map(|c| bench.chat.tokens(&c.messages, Ending::Complete).unwrap().ids.len())
-        .collect();
+    let lengths: Vec<usize> =
+        conversations.iter().map(|c| bench.chat.tokens(&c.messages, Ending::Complete).unwrap().ids.len()).collect();
     let longest = *lengths.iter().max().unwrap();
     let (_, counts) = tokenize(&bench.chat, &conversations, longest - 1).unwrap();
     assert_eq!(counts.truncated, lengths.iter().filter(|n| **n == longest).count() as u64);

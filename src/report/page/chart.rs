@@ -35,18 +35,18 @@ pub(super) fn lines(title: &str, lines: &[(&str, &[(u64, f64)])]) -> String {
     for tick in 0..=4 {
         let value = low + (high - low) * f64::from(tick) / 4.0;
         let (at, label) = (y(value), figures::number(value));
-        let _ = write!(
+        let _ = writeln!(
             text,
             "<line x1=\"{LEFT}\" x2=\"{:.0}\" y1=\"{at:.1}\" y2=\"{at:.1}\" stroke=\"#e3e6ee\"/>\
-             <text x=\"{:.0}\" y=\"{:.1}\" text-anchor=\"end\" fill=\"#667\">{label}</text>\n",
+             <text x=\"{:.0}\" y=\"{:.1}\" text-anchor=\"end\" fill=\"#667\">{label}</text>",
             WIDTH - RIGHT,
             LEFT - 6.0,
             at + 4.0
         );
     }
-    let _ = write!(
+    let _ = writeln!(
         text,
-        "<text x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"end\" fill=\"#667\">step {last}</text>\n",
+        "<text x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"end\" fill=\"#667\">step {last}</text>",
         WIDTH - RIGHT,
         HEIGHT - BOTTOM + 14.0
     );
