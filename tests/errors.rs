@@ -23,6 +23,11 @@ fn unknown_settings_recipes_and_runs() {
     assert!(said.code == 2 && said.err.contains("words"), "{}", said.err);
     let said = bench.say(&["plan", "r.rhai", "--set", "words=many"]);
     assert!(said.code == 2 && said.err.contains("words"), "{}", said.err);
+    bench.write("settings.yaml", "words: 5\n");
+    bench.write("wrong.yaml", "words: [1, 2]\n");
+    bench.ok(&["plan", "r.rhai", "--settings", "settings.yaml"]);
+    let said = bench.say(&["plan", "r.rhai", "--settings", "wrong.yaml"]);
+    assert!(said.code == 2 && said.err.contains("wrong.yaml: `words` is [1,2]"), "{}", said.err);
     let said = bench.say(&["run", "none.rhai"]);
     assert!(said.code == 2 && said.err.contains("none.rhai"), "{}", said.err);
     let said = bench.say(&["show", "--run", "r-9"]);

@@ -17,6 +17,9 @@ pub(super) struct RecipeArguments {
     /// Set a parameter of the recipe; may be given several times.
     #[arg(long, short, value_name = "NAME=VALUE")]
     pub set: Vec<String>,
+    /// Set parameters from a YAML file of `name: value`; `--set` goes before it.
+    #[arg(long, value_name = "FILE")]
+    pub settings: Option<PathBuf>,
 }
 
 /// A recipe that was evaluated.
@@ -36,7 +39,7 @@ pub(super) struct Loaded {
 /// Evaluates a recipe and checks its plan.
 pub(super) fn load(arguments: &RecipeArguments, store: &Store) -> Result<Loaded, CliError> {
     let path = &arguments.recipe;
-    let mut settings = BTreeMap::new();
+    let mut settings = arguments.settings.as_deref().map(from_file).transpose()?.unwrap_or_default();
     for text in &arguments.set {
         let (name, value) = text
             .split_once('=')
@@ -65,4 +68,17 @@ pub(super) fn load(arguments: &RecipeArguments, store: &Store) -> Result<Loaded,
         return Err(CliError::user(format!("{recipe} declares no steps")));
     }
     Ok(Loaded { plan, evaluation, recipe, identity: identity.display().to_string(), base })
+}
+
+/// Settings from a YAML file: a map of scalars, written as `--set` takes them.
+fn from_file(path: &Path) -> Result<BTreeMap<String, String>, CliError> {
+    let wrong = |reason: String| CliError::user(format!("{}: {reason}", path.display())).hint("write one `name: value` a line");
+    let text = fs_err::read_to_string(path).map_err(|error| CliError::user(error.to_string()))?;
+    let values: BTreeMap<String, serde_json::Value> = serde_saphyr::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    let scalar = |(name, value): (String, serde_json::Value)| match value {
+        serde_json::Value::String(text) => Ok((name, text)),
+        serde_json::Value::Number(_) | serde_json::Value::Bool(_) => Ok((name, value.to_string())),
+        other => Err(wrong(format!("`{name}` is {other}, and a string, number, true or false is expected"))),
+    };
+    values.into_iter().map(scalar).collect()
 }
