@@ -48,10 +48,10 @@ fn interrupted_and_killed_runs_end_with_the_same_bytes() {
     let whole = training::bench().run_ok(&["r.rhai"]);
 
     let bench = training::bench();
-    let code = cut(&bench, "base", &|child| signal(child.id(), "INT"));
+    let code = cut(&bench, "seedling", &|child| signal(child.id(), "INT"));
     assert_eq!(code, Some(130));
     assert!(bench.ok(&["runs"]).contains("interrupted"));
-    let code = cut(&bench, "sft", &|child| signal(child.id(), "KILL"));
+    let code = cut(&bench, "base", &|child| signal(child.id(), "KILL"));
     assert_eq!(code, None);
     assert!(bench.ok(&["runs"]).contains("killed"));
     cut(&bench, "chat", &|child| {
