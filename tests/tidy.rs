@@ -6,13 +6,14 @@ use std::process::Command;
 
 use crate::bench::{Bench, repository};
 
-const ROOMS: [(&str, &[&str]); 7] = [
+const ROOMS: [(&str, &[&str]); 8] = [
     ("plan", &[]),
     ("data", &[]),
     ("cache", &["plan"]),
     ("lineage", &["plan"]),
     ("tui", &["plan"]),
     ("lm", &["data"]),
+    ("benches", &["lm"]),
     ("workbench", &["cache", "data", "lineage", "lm", "plan", "tui"]),
 ];
 

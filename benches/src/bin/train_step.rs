@@ -1,8 +1,8 @@
 //! Training speed of a small model on this machine: tokens per second, forward and backward.
 //!
-//! `cargo run --release -p lm --example train_speed -- WIDTH LAYERS HEADS FFN VOCAB LENGTH SEQUENCES MICRO STEPS [plain]`
+//! `cargo run --release -p benches --bin train_step -- WIDTH LAYERS HEADS FFN VOCAB LENGTH SEQUENCES MICRO STEPS [plain]`
 
-#![allow(clippy::print_stdout, reason = "an example talks to its user")]
+#![allow(clippy::print_stdout, reason = "a benchmark talks to its user")]
 
 use std::time::Instant;
 
