@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Checkpoint, TrainingState};
-use crate::config::{ConfigError, ModelConfig};
+use crate::config::{Attention, ConfigError, FeedForward, Layer, Mixer, ModelConfig};
 use crate::optim::OptimizerState;
 
 mod depth;
@@ -126,8 +126,9 @@ impl Growth {
     /// When no exact operator leads there, saying why.
     pub fn between(from: &ModelConfig, to: &ModelConfig, noise: f64, seed: u64) -> Result<Vec<Self>, GrowthError> {
         let refuse = |text: String| Err(GrowthError::Unsupported(text));
+        let ((a, f), (b, g)) = (uniform(from)?, uniform(to)?);
         let same = [
-            ("head_dim", from.head_dim, to.head_dim, "rotary frequencies depend on it; grow the number of heads"),
+            ("head_dim", a.head_dim, b.head_dim, "rotary frequencies depend on it; grow the number of heads"),
             ("vocab_size", from.vocab_size, to.vocab_size, "the tokenizer would change"),
         ];
         for (name, before, after, why) in same {
@@ -135,8 +136,8 @@ impl Growth {
                 return refuse(format!("{name} must stay {before}, not become {after}: {why}"));
             }
         }
-        if (from.rope_theta, from.rms_norm_eps) != (to.rope_theta, to.rms_norm_eps) {
-            return refuse("rope_theta and rms_norm_eps must stay".into());
+        if (a.rope, from.norm_eps) != (b.rope, to.norm_eps) {
+            return refuse("rotary positions and norm_eps must stay".into());
         }
         let mut operators = Vec::new();
         let times = |name: &str, before: usize, after: usize| {
@@ -148,23 +149,23 @@ impl Growth {
         };
         let factor = times("hidden_size", from.hidden_size, to.hidden_size)?;
         if factor > 1 {
-            if to.n_heads != factor * from.n_heads {
-                return refuse(format!("n_heads must become {}, not {}", factor * from.n_heads, to.n_heads));
+            if b.n_heads != factor * a.n_heads {
+                return refuse(format!("n_heads must become {}, not {}", factor * a.n_heads, b.n_heads));
             }
-            let kv_heads = match to.n_kv_heads {
-                n if n == from.n_kv_heads => KvHeads::Keep,
-                n if n == factor * from.n_kv_heads => KvHeads::Grow,
+            let kv_heads = match b.n_kv_heads {
+                n if n == a.n_kv_heads => KvHeads::Keep,
+                n if n == factor * a.n_kv_heads => KvHeads::Grow,
                 n => {
-                    let (keep, grow) = (from.n_kv_heads, factor * from.n_kv_heads);
+                    let (keep, grow) = (a.n_kv_heads, factor * a.n_kv_heads);
                     return refuse(format!("n_kv_heads must become {keep} or {grow}, not {n}"));
                 }
             };
-            let intermediate_size = Some(to.intermediate_size);
+            let intermediate_size = Some(g);
             operators.push(Self::Width { factor, noise, seed, kv_heads, intermediate_size });
-        } else if (to.n_heads, to.n_kv_heads, to.intermediate_size) != (from.n_heads, from.n_kv_heads, from.intermediate_size) {
+        } else if (b.n_heads, b.n_kv_heads, g) != (a.n_heads, a.n_kv_heads, f) {
             return refuse("heads and feed-forward units grow only together with hidden_size".into());
         }
-        let factor = times("n_layers", from.n_layers, to.n_layers)?;
+        let factor = times("n_layers", from.n_layers(), to.n_layers())?;
         if factor > 1 {
             let (placement, new_blocks) = (Placement::default(), NewBlocks::default());
             operators.push(Self::Depth { factor, placement, new_blocks });
@@ -191,23 +192,25 @@ impl Growth {
                 if !(noise.is_finite() && noise >= 0.0) {
                     return Err(GrowthError::Unsupported(format!("noise {noise} is not a number of 0 or more")));
                 }
-                let units = factor * config.intermediate_size;
+                let (_, before) = uniform(config)?;
+                let units = factor * before;
                 let wanted = intermediate_size.unwrap_or(units);
                 if wanted < units {
                     let text = format!("intermediate_size {wanted} is below {units}, which the copies need");
                     return Err(GrowthError::Unsupported(text));
                 }
-                ModelConfig {
-                    hidden_size: factor * config.hidden_size,
-                    n_heads: factor * config.n_heads,
-                    n_kv_heads: if kv_heads == KvHeads::Grow { factor * config.n_kv_heads } else { config.n_kv_heads },
-                    intermediate_size: wanted,
-                    ..config.clone()
-                }
+                let grown =
+                    config.map_layers(|layer| Layer { feed_forward: FeedForward::SwiGlu { intermediate_size: wanted }, ..layer });
+                let grown = grown.map_attention(|a| Attention {
+                    n_heads: factor * a.n_heads,
+                    n_kv_heads: if kv_heads == KvHeads::Grow { factor * a.n_kv_heads } else { a.n_kv_heads },
+                    ..a
+                });
+                ModelConfig { hidden_size: factor * config.hidden_size, ..grown }
             }
             Self::Depth { factor, .. } => {
                 at_least_two(factor)?;
-                ModelConfig { n_layers: factor * config.n_layers, ..config.clone() }
+                ModelConfig { layers: config.layers.repeat(factor), ..config.clone() }
             }
         };
         grown.validate()?;
@@ -254,6 +257,16 @@ impl Growth {
     /// Whether the grown model computes the same function.
     pub fn preserves_function(&self) -> bool {
         !matches!(self, Self::Depth { new_blocks: NewBlocks::Copy, .. })
+    }
+}
+
+/// The attention and the feed-forward width that all blocks share.
+fn uniform(config: &ModelConfig) -> Result<(Attention, usize), GrowthError> {
+    let first = config.layers.first().copied();
+    let same = first.filter(|first| config.layers.iter().all(|layer| layer == first));
+    match same.map(|layer| (layer.mixer, layer.feed_forward)) {
+        Some((Mixer::Attention(attention), FeedForward::SwiGlu { intermediate_size })) => Ok((attention, intermediate_size)),
+        _ => Err(GrowthError::Unsupported("the blocks differ or are not made of attention and SwiGLU".into())),
     }
 }
 

@@ -401,7 +401,7 @@ struct StepLoss {
 /// One step: gradients of all micro-batches, each divided by the targets of the whole batch, then one update.
 fn optimise(trainer: &mut Trainer, batch: &Batch, config: &PretrainConfig, lr: f64) -> StepLoss {
     let n_targets = batch.n_targets().max(1) as f64;
-    let scale = LossScale { z_loss: config.z_loss, divisor: n_targets };
+    let scale = LossScale::new(config.z_loss, n_targets);
     let (mut cross_entropy, mut squared_lse) = (0.0, 0.0);
     for micro in batch.micro_batches(config.micro_batch) {
         let loss = trainer.model().loss(&micro, scale);

@@ -47,7 +47,7 @@ fn grow(growth: &Growth, n_layers: usize, small: &NamedArrays, new: impl Fn(&str
 
 pub(super) fn weights(growth: &Growth, before: &ModelConfig, small: &NamedArrays) -> NamedArrays {
     let &Growth::Depth { new_blocks, .. } = growth else { unreachable!("only depths come here") };
-    grow(growth, before.n_layers, small, |part, array| {
+    grow(growth, before.n_layers(), small, |part, array| {
         if new_blocks == NewBlocks::Identity && is_output_gain(part) { array.map(|_| 0.0) } else { array.clone() }
     })
 }
@@ -55,7 +55,7 @@ pub(super) fn weights(growth: &Growth, before: &ModelConfig, small: &NamedArrays
 /// New blocks start without a first moment; the second is copied, so that their first steps are small, except for the
 /// output gains, whose gradients are not those of the copied ones.
 pub(super) fn moments(growth: &Growth, before: &ModelConfig, small: &NamedArrays, moment: Moment) -> NamedArrays {
-    grow(growth, before.n_layers, small, |part, array| match moment {
+    grow(growth, before.n_layers(), small, |part, array| match moment {
         Moment::Second if !is_output_gain(part) => array.clone(),
         _ => array.map(|_| 0.0),
     })

@@ -7,7 +7,7 @@
 //! whole heads are copied. Gradients of replicated outputs are divided by `k`; hence the moments.
 
 use super::{Growth, KvHeads, Moment};
-use crate::config::ModelConfig;
+use crate::config::{Attention, ModelConfig};
 use crate::init::{Role, STD, parameter_shapes, role};
 use crate::random::Stream;
 use crate::weights::{Array, NamedArrays};
@@ -41,7 +41,7 @@ impl Axis {
     }
 
     /// Query heads when key heads stay: the copies of a group's heads follow one another, so that all read its key head.
-    fn repeated_in_groups(config: &ModelConfig, k: usize) -> Self {
+    fn repeated_in_groups(config: &Attention, k: usize) -> Self {
         let group = config.n_heads / config.n_kv_heads * config.head_dim;
         let origins = (0..config.n_kv_heads)
             .flat_map(|g| (0..k).map(move |copy| (g, copy)))
@@ -62,16 +62,18 @@ struct Axes {
 impl Axes {
     fn new(growth: &Growth, before: &ModelConfig, after: &ModelConfig) -> Self {
         let &Growth::Width { factor: k, kv_heads, .. } = growth else { unreachable!("only widths come here") };
+        let attention = before.attention().expect("checked by the configuration's growth");
         let (query, kv) = match kv_heads {
-            KvHeads::Grow => (Axis::repeated(before.query_width(), k, 0), Axis::repeated(before.kv_width(), k, 0)),
-            KvHeads::Keep => (Axis::repeated_in_groups(before, k), Axis::unchanged(before.kv_width())),
+            KvHeads::Grow => (Axis::repeated(attention.query_width(), k, 0), Axis::repeated(attention.kv_width(), k, 0)),
+            KvHeads::Keep => (Axis::repeated_in_groups(attention, k), Axis::unchanged(attention.kv_width())),
         };
+        let units = before.intermediate_size();
         Self {
             vocab: Axis::unchanged(before.vocab_size),
             residual: Axis::repeated(before.hidden_size, k, 0),
             query,
             kv,
-            units: Axis::repeated(before.intermediate_size, k, after.intermediate_size - k * before.intermediate_size),
+            units: Axis::repeated(units, k, after.intermediate_size() - k * units),
         }
     }
 

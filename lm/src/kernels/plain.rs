@@ -7,6 +7,9 @@ use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation};
 use super::{AttentionShape, AttentionWeights, LossScale, UpdateScale};
 use crate::batch::IGNORED;
 
+pub(crate) mod delta;
+pub(crate) mod experts;
+
 fn int_tensor(values: impl Iterator<Item = i64>, device: &Device) -> Tensor<1, Int> {
     let values: Vec<i64> = values.collect();
     let shape = [values.len()];
@@ -32,6 +35,12 @@ pub(crate) fn add_rms_norm(residual: Tensor<2>, x: Tensor<2>, gain: Tensor<1>, e
     residual.add(rms_norm(x, gain, eps))
 }
 
+pub(crate) fn layer_norm(x: Tensor<2>, eps: f32) -> Tensor<2> {
+    let centred = x.clone().sub(x.mean_dim(1));
+    let variance = centred.clone().mul(centred.clone()).mean_dim(1);
+    centred.div(variance.add_scalar(eps).sqrt())
+}
+
 pub(crate) fn linear(x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
     x.matmul(w.transpose())
 }
@@ -43,9 +52,10 @@ pub(crate) fn feed_forward(x: Tensor<2>, gate: Tensor<2>, up: Tensor<2>, down: T
 
 /// Rotates `x` `[B, T, heads, D]`: `[x1 cos - x2 sin, x2 cos + x1 sin]` with the halves `x1`, `x2` of a head.
 fn rotate(x: Tensor<4>, shape: &AttentionShape) -> Tensor<4> {
+    let Some(rope) = &shape.rope else { return x };
     let half = shape.head_dim / 2;
     let table = |values: &[f32]| -> Tensor<4> { float_tensor(values.to_vec(), &x.device()).reshape([1, shape.length, 1, half]) };
-    let (cos, sin) = (table(&shape.rope.cos), table(&shape.rope.sin));
+    let (cos, sin) = (table(&rope.cos), table(&rope.sin));
     let parts = x.chunk(2, 3);
     let (x1, x2) = (parts[0].clone(), parts[1].clone());
     Tensor::cat(vec![x1.clone().mul(cos.clone()).sub(x2.clone().mul(sin.clone())), x2.mul(cos).add(x1.mul(sin))], 3)
@@ -56,7 +66,8 @@ fn hidden_keys(shape: &AttentionShape, device: &Device) -> Tensor<4, Bool> {
     let (b, t) = (shape.n_sequences, shape.length);
     let mut mask = Vec::with_capacity(b * t * t);
     for row in 0..b * t {
-        let first = shape.visible_from.as_ref().map_or(0, |all| all[row] as usize);
+        let document = shape.visible_from.as_ref().map_or(0, |all| all[row] as usize);
+        let first = shape.window.map_or(document, |window| document.max((row % t + 1).saturating_sub(window)));
         mask.extend((0..t).map(|key| key > row % t || key < first));
     }
     Tensor::from_data(TensorData::new(mask, [b, 1, t, t]), device)
@@ -64,9 +75,16 @@ fn hidden_keys(shape: &AttentionShape, device: &Device) -> Tensor<4, Bool> {
 
 pub(crate) fn attention(x: Tensor<2>, weights: AttentionWeights, shape: &AttentionShape) -> Tensor<2> {
     let (b, t, h, kv, d) = (shape.n_sequences, shape.length, shape.n_heads, shape.n_kv_heads, shape.head_dim);
-    let q = rms_norm(linear(x.clone(), weights.q), weights.q_norm, shape.eps);
-    let k = rms_norm(linear(x.clone(), weights.k), weights.k_norm, shape.eps);
-    let v = linear(x.clone(), weights.v);
+    let (q, k) = (linear(x.clone(), weights.q), linear(x.clone(), weights.k));
+    let (q, k) = match weights.norms {
+        Some([q_norm, k_norm]) => (rms_norm(q, q_norm, shape.eps), rms_norm(k, k_norm, shape.eps)),
+        None => (q, k),
+    };
+    let clip = |x: Tensor<2>| match shape.clip {
+        Some(clip) => x.clamp(-clip, clip),
+        None => x,
+    };
+    let (q, k, v) = (clip(q), clip(k), clip(linear(x.clone(), weights.v)));
     let q = rotate(q.reshape([b, t, h, d]), shape).swap_dims(1, 2);
     let spread = |x: Tensor<4>| {
         // Each key head serves h / kv consecutive query heads.
