@@ -24,7 +24,9 @@ pub enum FlexError {
     #[error("experts: {0}")]
     Shape(String),
     /// Two owners' models differ where they must be the same bits.
-    #[error("experts: `{tensor}` of model {number} differs from that of model 1; everything but each owner's expert must be the frozen public model")]
+    #[error(
+        "experts: `{tensor}` of model {number} differs from that of model 1; everything but each owner's expert must be the frozen public model"
+    )]
     Differs {
         /// The tensor.
         tensor: String,
