@@ -13,6 +13,7 @@ use burn::tensor::Tensor;
 mod attention;
 mod cross_entropy;
 pub(crate) mod fused;
+mod gemm;
 mod layers;
 pub(crate) mod matmul;
 pub(crate) mod plain;
@@ -22,6 +23,7 @@ pub(crate) mod simd;
 mod tests;
 
 use fused::FusedOps;
+pub use gemm::Precision;
 pub use rows::UpdateScale;
 
 pub(crate) use attention::{Layout as AttentionLayout, one_row as attend_one_row};
@@ -32,6 +34,9 @@ pub enum Kernels {
     /// Custom operations for the `flex` CPU backend: faster, and the same bits for any number of threads.
     #[default]
     Fused,
+    /// Like `Fused`, with the inputs of all matrix products rounded to bf16; sums, everything between and the weights
+    /// themselves stay single precision.
+    FusedBf16,
     /// Compositions of Burn's tensor operations, for any backend.
     Plain,
 }
@@ -78,6 +83,8 @@ pub struct AttentionShape {
     pub head_dim: usize,
     /// Epsilon of the norms of queries and keys.
     pub eps: f32,
+    /// Of the matrix products.
+    pub precision: Precision,
     /// Rotations of the positions `0..length`.
     pub rope: RopeTable,
     /// Per token, the first position of its sequence it attends to; `None`: all up to itself.
@@ -111,11 +118,19 @@ pub struct LossScale {
 }
 
 impl Kernels {
+    /// What the inputs of matrix products are rounded to.
+    pub fn precision(self) -> Precision {
+        match self {
+            Self::FusedBf16 => Precision::Bf16,
+            Self::Fused | Self::Plain => Precision::F32,
+        }
+    }
+
     /// Rows of `weight` `[V, d]` picked by `ids`: `[n, d]`.
     pub(crate) fn embedding(self, weight: Tensor<2>, ids: &Arc<[u32]>) -> Tensor<2> {
         match self {
             Self::Plain => plain::embedding(weight, ids),
-            Self::Fused => Tensor::from_dispatch(Dispatch::lm_embedding(weight.into_dispatch(), ids.clone())),
+            Self::Fused | Self::FusedBf16 => Tensor::from_dispatch(Dispatch::lm_embedding(weight.into_dispatch(), ids.clone())),
         }
     }
 
@@ -123,7 +138,9 @@ impl Kernels {
     pub(crate) fn rms_norm(self, x: Tensor<2>, gain: Tensor<1>, eps: f32) -> Tensor<2> {
         match self {
             Self::Plain => plain::rms_norm(x, gain, eps),
-            Self::Fused => Tensor::from_dispatch(Dispatch::lm_rms_norm(x.into_dispatch(), gain.into_dispatch(), eps)),
+            Self::Fused | Self::FusedBf16 => {
+                Tensor::from_dispatch(Dispatch::lm_rms_norm(x.into_dispatch(), gain.into_dispatch(), eps))
+            }
         }
     }
 
@@ -131,7 +148,7 @@ impl Kernels {
     pub(crate) fn add_rms_norm(self, residual: Tensor<2>, x: Tensor<2>, gain: Tensor<1>, eps: f32) -> Tensor<2> {
         match self {
             Self::Plain => plain::add_rms_norm(residual, x, gain, eps),
-            Self::Fused => {
+            Self::Fused | Self::FusedBf16 => {
                 let (residual, x, gain) = (residual.into_dispatch(), x.into_dispatch(), gain.into_dispatch());
                 Tensor::from_dispatch(Dispatch::lm_add_rms_norm(residual, x, gain, eps))
             }
@@ -142,7 +159,7 @@ impl Kernels {
     pub(crate) fn attention(self, x: Tensor<2>, weights: AttentionWeights, shape: &AttentionShape) -> Tensor<2> {
         match self {
             Self::Plain => plain::attention(x, weights, shape),
-            Self::Fused => {
+            Self::Fused | Self::FusedBf16 => {
                 let AttentionWeights { q, k, v, o, q_norm, k_norm } = weights;
                 Tensor::from_dispatch(Dispatch::lm_attention(
                     x.into_dispatch(),
@@ -162,10 +179,10 @@ impl Kernels {
     pub(crate) fn feed_forward(self, x: Tensor<2>, gate: Tensor<2>, up: Tensor<2>, down: Tensor<2>) -> Tensor<2> {
         match self {
             Self::Plain => plain::feed_forward(x, gate, up, down),
-            Self::Fused => {
+            Self::Fused | Self::FusedBf16 => {
                 let (x, gate) = (x.into_dispatch(), gate.into_dispatch());
                 let (up, down) = (up.into_dispatch(), down.into_dispatch());
-                Tensor::from_dispatch(Dispatch::lm_feed_forward(x, gate, up, down))
+                Tensor::from_dispatch(Dispatch::lm_feed_forward(x, gate, up, down, self.precision()))
             }
         }
     }
@@ -174,7 +191,9 @@ impl Kernels {
     pub(crate) fn linear(self, x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
         match self {
             Self::Plain => plain::linear(x, w),
-            Self::Fused => Tensor::from_dispatch(Dispatch::lm_linear(x.into_dispatch(), w.into_dispatch())),
+            Self::Fused | Self::FusedBf16 => {
+                Tensor::from_dispatch(Dispatch::lm_linear(x.into_dispatch(), w.into_dispatch(), self.precision()))
+            }
         }
     }
 
@@ -183,9 +202,9 @@ impl Kernels {
     pub(crate) fn cross_entropy(self, hidden: Tensor<2>, head: Tensor<2>, targets: &Arc<[u32]>, scale: LossScale) -> Tensor<1> {
         match self {
             Self::Plain => plain::cross_entropy(hidden, head, targets, scale),
-            Self::Fused => {
+            Self::Fused | Self::FusedBf16 => {
                 let (hidden, head) = (hidden.into_dispatch(), head.into_dispatch());
-                Tensor::from_dispatch(Dispatch::lm_cross_entropy(hidden, head, targets.clone(), scale))
+                Tensor::from_dispatch(Dispatch::lm_cross_entropy(hidden, head, targets.clone(), scale, self.precision()))
             }
         }
     }
@@ -194,9 +213,9 @@ impl Kernels {
     pub(crate) fn token_log_probs(self, hidden: Tensor<2>, head: Tensor<2>, targets: &Arc<[u32]>) -> Tensor<1> {
         match self {
             Self::Plain => plain::token_log_probs(hidden, head, targets),
-            Self::Fused => {
+            Self::Fused | Self::FusedBf16 => {
                 let (hidden, head) = (hidden.into_dispatch(), head.into_dispatch());
-                Tensor::from_dispatch(Dispatch::lm_token_log_probs(hidden, head, targets.clone()))
+                Tensor::from_dispatch(Dispatch::lm_token_log_probs(hidden, head, targets.clone(), self.precision()))
             }
         }
     }
@@ -212,7 +231,7 @@ impl Kernels {
     ) -> (Tensor<1>, [Tensor<1>; 2]) {
         match self {
             Self::Plain => plain::adamw(value, gradient, [first, second], scale),
-            Self::Fused => {
+            Self::Fused | Self::FusedBf16 => {
                 let [mut value, gradient, mut first, mut second] = [value, gradient, first, second].map(flex);
                 rows::adamw(value.storage_mut(), fused::elements(&gradient), first.storage_mut(), second.storage_mut(), scale);
                 let back = Tensor::from_primitive::<Flex>;
@@ -225,7 +244,7 @@ impl Kernels {
     pub(crate) fn sum_of_squares(self, values: Tensor<1>) -> f64 {
         match self {
             Self::Plain => plain::sum_of_squares(values),
-            Self::Fused => rows::sum_of_squares(fused::elements(&flex(values))),
+            Self::Fused | Self::FusedBf16 => rows::sum_of_squares(fused::elements(&flex(values))),
         }
     }
 }

@@ -223,6 +223,7 @@ impl Model {
             n_kv_heads: config.n_kv_heads,
             head_dim: config.head_dim,
             eps,
+            precision: kernels.precision(),
             rope: RopeTable::new(0, tokens.length, config.head_dim, config.rope_theta),
             visible_from: tokens.visible_from.clone(),
         };

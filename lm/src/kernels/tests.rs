@@ -88,6 +88,7 @@ fn attention_case(visible_from: Option<Arc<[u32]>>, n_kv_heads: usize) {
         n_kv_heads,
         head_dim,
         eps: 1e-6,
+        precision: Precision::F32,
         rope: RopeTable::new(0, length, head_dim, 10_000.0),
         visible_from,
     };
