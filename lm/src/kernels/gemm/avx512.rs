@@ -14,37 +14,32 @@ mod pack;
 
 use lanes::{Bf16, Kernel, Single};
 use micro::Corner;
-use pack::Strip;
+use pack::Strips;
 
 /// Rows of a panel of the left operand at most.
 const HEIGHT: usize = 14;
 /// Floats from a lane of a left panel to the next.
 const LEFT: usize = 16;
+/// Floats from a left panel to the next; not a power of two, so that the panels fall into different cache sets.
+const APART: usize = BLOCK * LEFT + 16;
 /// Panels of the left operand that are packed together.
 const GROUP: usize = 8;
 /// Lanes times columns of the right operand that should stay in the second-level cache.
 const RESIDENT: usize = 128 << 10;
 
-/// Packs `terms x columns` of `from` (at most [`PANEL`] columns) as one panel; missing columns become 0.
+/// Packs `terms x columns` of `from` as panels that are `apart` floats from one another; missing columns become 0.
 ///
 /// # Safety
-/// The view covers the shape, `to` the panel's lanes, and the machine has the instructions of `precision`.
-pub(super) unsafe fn pack_columns(to: *mut f32, from: View, columns: usize, terms: usize, precision: Precision) {
-    let strip = |half: usize| {
-        let width = columns.saturating_sub(half * 16).min(16);
-        // SAFETY: `half` is 0 or 1, inside the panel; an empty strip reads nothing.
-        unsafe {
-            let from = if width == 0 { from } else { from.at(0, half * 16) };
-            Strip { to: to.add(half * 16), step: PANEL, from: from.start, along: from.column, deep: from.row, width, terms }
-        }
-    };
+/// The view covers the shape, `to` the panels' lanes, and the machine has the instructions of `precision`.
+pub(super) unsafe fn pack_columns(to: *mut f32, apart: usize, from: View, [terms, columns]: [usize; 2], precision: Precision) {
+    let View { start: from, row: deep, column: along } = from;
+    let count = 2 * columns.div_ceil(PANEL);
+    let strips = Strips { to, step: PANEL, pair: 2, apart, from, along, deep, height: 16, count, rows: columns, terms };
     // SAFETY: promised by the caller.
     unsafe {
-        for half in 0..2 {
-            match precision {
-                Precision::F32 => Single::pack(strip(half)),
-                Precision::Bf16 => Bf16::pack(strip(half)),
-            }
+        match precision {
+            Precision::F32 => Single::pack(strips),
+            Precision::Bf16 => Bf16::pack(strips),
         }
     }
 }
@@ -84,14 +79,14 @@ unsafe fn blocks<K: Kernel>(out: Target, m: usize, a: View, b: &Packed, window: 
     let Window { columns, depth: terms } = window;
     assert!(columns.start.is_multiple_of(PANEL) && terms.start.is_multiple_of(depth), "windows begin on panels and lanes");
     assert!(columns.end <= n && terms.end <= k, "windows lie inside the operand");
-    let panels = m.div_ceil(HEIGHT);
-    let groups = panels.div_ceil(GROUP);
-    let mut left = Buffer::take(panels.min(GROUP) * BLOCK * LEFT);
-    // Panel `p` of the left operand begins at this row: all panels have nearly the same height.
-    let row = |p: usize| m * p / panels;
+    let groups = m.div_ceil(HEIGHT * GROUP);
+    let mut left = Buffer::take(m.div_ceil(HEIGHT).min(GROUP) * APART);
     let last = terms.end.div_ceil(depth);
     for group in 0..groups {
-        let group = panels * group / groups..panels * (group + 1) / groups;
+        let group = m * group / groups..m * (group + 1) / groups;
+        let panels = group.len().div_ceil(HEIGHT);
+        // All panels have nearly the same height.
+        let height = group.len().div_ceil(panels);
         let mut lane = terms.start / depth;
         let mut write = write;
         while lane < last {
@@ -100,26 +95,39 @@ unsafe fn blocks<K: Kernel>(out: Target, m: usize, a: View, b: &Packed, window: 
             let in_block = BLOCK.min(lanes - block);
             let from = lane * depth - terms.start;
             let n_terms = (end * depth).min(terms.end) - lane * depth;
-            for p in group.clone() {
-                // SAFETY: the rows and terms lie inside `a`, the panel inside the buffer.
-                unsafe {
-                    let a = a.at(row(p), from);
-                    let to = left.start_mut().add((p - group.start) * BLOCK * LEFT);
-                    let width = row(p + 1) - row(p);
-                    K::pack(Strip { to, step: LEFT, from: a.start, along: a.row, deep: a.column, width, terms: n_terms });
-                }
+            // SAFETY: the rows and terms lie inside `a`, the panels inside the buffer.
+            unsafe {
+                let View { start: from, row: along, column: deep } = a.at(group.start, from);
+                let (to, rows) = (left.start_mut(), group.len());
+                K::pack(Strips {
+                    to,
+                    step: LEFT,
+                    pair: 1,
+                    apart: APART,
+                    from,
+                    along,
+                    deep,
+                    height,
+                    count: panels,
+                    rows,
+                    terms: n_terms,
+                });
             }
             let resident = (RESIDENT / (end - lane)).max(PANEL) / PANEL * PANEL;
             for first in columns.clone().step_by(resident) {
                 let until = (first + resident).min(columns.end);
-                for p in group.clone() {
-                    let (top, rows) = (row(p), row(p + 1) - row(p));
+                for panel in 0..panels {
+                    let top = group.start + panel * height;
+                    let rows = height.min(group.end.saturating_sub(top));
+                    if rows == 0 {
+                        break;
+                    }
                     for column in (first..until).step_by(PANEL) {
                         // SAFETY: panels, rows and columns lie inside what the caller promised.
                         unsafe {
                             K::multiply(Corner {
                                 lanes: end - lane,
-                                left: left.start().add((p - group.start) * BLOCK * LEFT),
+                                left: left.start().add(panel * APART),
                                 right: b.start().add(block * stride + column * in_block + (lane - block) * PANEL),
                                 out: out.at(top, column - columns.start),
                                 rows,

@@ -10,6 +10,9 @@ pub(super) const PANEL: usize = 32;
 /// Lanes of depth in a block. A lane is 32 bits: a float, or two bf16.
 pub(super) const BLOCK: usize = 256;
 
+/// Panels that are packed together.
+const TOGETHER: usize = 4;
+
 /// A `[k, n]` matrix packed for [`super::product_packed`], rounded to its precision.
 ///
 /// Blocks of [`BLOCK`] lanes follow one another; a block holds its panels of [`PANEL`] columns, a panel its lanes in
@@ -46,8 +49,7 @@ impl Packed {
         // SAFETY: promised by the caller.
         unsafe {
             Self::build(b, size, precision, |pieces, one| {
-                // About 64 KB a piece.
-                (0..pieces).into_par_iter().with_min_len(2).for_each(one);
+                (0..pieces).into_par_iter().for_each(one);
             })
         }
     }
@@ -77,8 +79,9 @@ impl Packed {
         let (lanes, panels) = (k.div_ceil(depth), n.div_ceil(PANEL));
         let mut buffer = Buffer::take(lanes * panels * PANEL);
         let to = Place(buffer.start_mut());
+        let across = panels.div_ceil(TOGETHER);
         let one = |piece: usize| {
-            let (block, panel) = (piece / panels, piece % panels);
+            let (block, panel) = (piece / across, piece % across * TOGETHER);
             let first = block * BLOCK;
             let count = BLOCK.min(lanes - first);
             // SAFETY: panels are disjoint pieces of the buffer and of what the caller promised; the machine has AVX-512.
@@ -86,14 +89,14 @@ impl Packed {
             unsafe {
                 let to = { to }.0.add(first * panels * PANEL + panel * count * PANEL);
                 let terms = (count * depth).min(k - first * depth);
-                let columns = PANEL.min(n - panel * PANEL);
+                let columns = (TOGETHER * PANEL).min(n - panel * PANEL);
                 let from = b.at(first * depth, panel * PANEL);
-                super::avx512::pack_columns(to, from, columns, terms, precision);
+                super::avx512::pack_columns(to, count * PANEL, from, [terms, columns], precision);
             }
             #[cfg(not(target_arch = "x86_64"))]
             let _ = (count, to);
         };
-        each(lanes.div_ceil(BLOCK) * panels, &one);
+        each(lanes.div_ceil(BLOCK) * across, &one);
         Self { buffer, size: [k, n], precision, panels: true }
     }
 

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::dot;
 use super::micro::{self, Corner};
-use super::pack::{self, Strip};
+use super::pack::{self, Strips};
 use super::{Target, View};
 
 /// How lanes are made and multiplied.
@@ -30,8 +30,8 @@ pub(super) trait Lane {
 /// # Safety
 /// All functions need these instructions.
 pub(super) trait Kernel {
-    /// See [`pack::strip`].
-    unsafe fn pack(strip: Strip);
+    /// See [`pack::strips`].
+    unsafe fn pack(strips: Strips);
     /// See [`micro::corner`].
     unsafe fn multiply(corner: Corner);
     /// See [`dot::rows`].
@@ -105,7 +105,7 @@ impl Lane for Bf16 {
         // SAFETY: promised by the caller.
         unsafe {
             let low = _mm512_maskz_loadu_ps(mask, from);
-            let high = if left >= 2 { _mm512_maskz_loadu_ps(mask, from.add(step)) } else { _mm512_setzero_ps() };
+            let high = if left >= 2 { _mm512_maskz_loadu_ps(mask, from.wrapping_add(step)) } else { _mm512_setzero_ps() };
             let halves = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low));
             _mm512_castsi512_ps(_mm512_permutexvar_epi16(_mm512_loadu_epi16(ALTERNATE.as_ptr()), halves))
         }
@@ -117,9 +117,9 @@ macro_rules! kernel {
     ($lane:ty, $features:literal) => {
         impl Kernel for $lane {
             #[target_feature(enable = $features)]
-            unsafe fn pack(strip: Strip) {
+            unsafe fn pack(strips: Strips) {
                 // SAFETY: promised by the caller.
-                unsafe { pack::strip::<$lane>(strip) }
+                unsafe { pack::strips::<$lane>(strips) }
             }
 
             #[target_feature(enable = $features)]
