@@ -16,6 +16,7 @@ pub(crate) mod fused;
 mod gemm;
 mod layers;
 pub(crate) mod matmul;
+pub mod measure;
 pub(crate) mod plain;
 pub(crate) mod rows;
 pub(crate) mod simd;

@@ -144,6 +144,18 @@ fn has_avx512(precision: Precision) -> bool {
     }
 }
 
+/// Floating-point operations of `rounds` rounds of multiply-adds in registers, after running them; `None` without the
+/// instructions.
+pub(crate) fn registers_only(rounds: usize, precision: Precision) -> Option<f64> {
+    #[cfg(target_arch = "x86_64")]
+    if has_avx512(precision) {
+        // SAFETY: the instructions were just found to exist.
+        return Some(unsafe { avx512::registers_only(rounds, precision) });
+    }
+    let _ = (rounds, precision);
+    None
+}
+
 /// `out[m, n] = a[m, k] b[k, n]` (or `+=`) on this thread.
 ///
 /// # Safety

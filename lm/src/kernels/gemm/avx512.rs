@@ -11,6 +11,7 @@ mod dot;
 mod lanes;
 mod micro;
 mod pack;
+mod peak;
 
 use lanes::{Bf16, Kernel, Single};
 use micro::Corner;
@@ -56,6 +57,22 @@ pub(super) unsafe fn dot_rows(out: Target, size: [usize; 3], x: View, w: View, p
             Precision::Bf16 => Bf16::dot(out, size, x, w),
         }
     }
+}
+
+/// See [`super::registers_only`].
+///
+/// # Safety
+/// The machine has the instructions of `precision`.
+pub(super) unsafe fn registers_only(rounds: usize, precision: Precision) -> f64 {
+    // SAFETY: promised by the caller.
+    unsafe {
+        match precision {
+            Precision::F32 => Single::peak(rounds),
+            Precision::Bf16 => Bf16::peak(rounds),
+        }
+    }
+    // Sixteen columns, a multiplication and an addition per term.
+    (rounds * peak::SUMS * 16 * 2 * lane_depth(precision)) as f64
 }
 
 /// See [`super::product_packed`].

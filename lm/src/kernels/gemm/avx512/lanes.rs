@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use super::dot;
 use super::micro::{self, Corner};
 use super::pack::{self, Strips};
-use super::{Target, View};
+use super::{Target, View, peak};
 
 /// How lanes are made and multiplied.
 ///
@@ -36,6 +36,8 @@ pub(super) trait Kernel {
     unsafe fn multiply(corner: Corner);
     /// See [`dot::rows`].
     unsafe fn dot(out: Target, size: [usize; 3], x: View, w: View);
+    /// See [`peak::rounds`].
+    unsafe fn peak(rounds: usize);
 }
 
 /// Single precision.
@@ -126,6 +128,12 @@ macro_rules! kernel {
             unsafe fn dot(out: Target, size: [usize; 3], x: View, w: View) {
                 // SAFETY: promised by the caller.
                 unsafe { dot::rows::<$lane>(out, size, x, w) }
+            }
+
+            #[target_feature(enable = $features)]
+            unsafe fn peak(rounds: usize) {
+                // SAFETY: promised by the caller.
+                unsafe { peak::rounds::<$lane>(rounds) }
             }
 
             #[target_feature(enable = $features)]
