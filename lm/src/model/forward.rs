@@ -90,6 +90,7 @@ impl Model {
             n_kv_heads: attention.n_kv_heads,
             head_dim: attention.head_dim,
             eps: self.eps(),
+            precision: self.kernels.precision(),
             clip: attention.clip_qkv.map(|clip| clip as f32),
             window: attention.window,
             rope: ropes.table(attention, tokens.length),
@@ -159,7 +160,8 @@ impl Model {
         routers: &mut Vec<RouterOutput>,
     ) -> Tensor<2> {
         let stacks = weights.experts.as_ref().expect(CHECKED);
-        let logits = self.kernels.linear(x.clone(), router);
+        // As OLMo-core: a router decides in single precision whatever the rest computes in.
+        let logits = self.kernels.full_precision().linear(x.clone(), router);
         let probabilities = activation::softmax(logits.clone(), 1);
         routers.push(RouterOutput { logits, probabilities: probabilities.clone(), experts });
         let tensors = ExpertTensors {
