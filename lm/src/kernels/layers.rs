@@ -71,18 +71,15 @@ pub(crate) fn self_attention(x: &[f32], weights: AttentionParameters<'_>, shape:
     let n = shape.n_sequences * shape.length;
     let d = x.len() / n;
     let (q_width, kv_width, precision) = (weights.q_norm.len(), weights.k_norm.len(), weights.precision);
-    let project = |w: &[f32], width: usize| {
-        let mut out = simd::unwritten(n * width);
-        matmul::forward_in(&mut out, x, w, d, precision);
-        out
-    };
     let normed = |raw: &[f32], gain: &[f32]| {
         let mut out = simd::unwritten(raw.len());
         rows::rms_norm(&mut out, raw, gain, None, shape.eps);
         rotate(&mut out, gain.len(), shape, Turn::Forward);
         out
     };
-    let (raw_q, raw_k, v) = (project(weights.q, q_width), project(weights.k, kv_width), project(weights.v, kv_width));
+    let [mut raw_q, mut raw_k, mut v] = [q_width, kv_width, kv_width].map(|width| simd::unwritten(n * width));
+    let outs = [&mut raw_q[..], &mut raw_k, &mut v];
+    matmul::forward_all(outs, x, [weights.q, weights.k, weights.v], d, precision);
     let (q, k) = (normed(&raw_q, weights.q_norm), normed(&raw_k, weights.k_norm));
     let (out, lse) = attention::forward(layout(shape), &q, &k, &v, precision);
     let mut y = simd::unwritten(n * d);
@@ -103,12 +100,7 @@ pub(crate) fn self_attention_backward(
     let (q_width, kv_width, precision) = (weights.q_norm.len(), weights.k_norm.len(), weights.precision);
     let mut dout = simd::unwritten(saved.out.len());
     matmul::backward_input(&mut dout, dy, weights.o, q_width, Write::Set, precision);
-    let weight_gradient = |dy: &[f32], x: &[f32], size: usize, inputs: usize| {
-        let mut dw = simd::unwritten(size);
-        matmul::backward_weight(&mut dw, dy, x, inputs, Write::Set, precision);
-        dw
-    };
-    let o = weight_gradient(dy, &saved.out, weights.o.len(), q_width);
+    let o = matmul::weight_gradient(dy, &matmul::pack_input(&saved.out, q_width, precision));
     let kept = attention::Saved { q: &saved.q, k: &saved.k, v: &saved.v, out: &saved.out, lse: &saved.lse };
     let [mut dq, mut dk, dv] = attention::backward(layout(shape), &dout, kept, precision);
     rotate(&mut dq, q_width, shape, Turn::Backward);
@@ -119,11 +111,12 @@ pub(crate) fn self_attention_backward(
     matmul::backward_input(&mut dx, &dq, weights.q, d, Write::Set, precision);
     matmul::backward_input(&mut dx, &dk, weights.k, d, Write::Add, precision);
     matmul::backward_input(&mut dx, &dv, weights.v, d, Write::Add, precision);
+    let x = matmul::pack_input(x, d, precision);
     AttentionGradients {
         x: dx,
-        q: weight_gradient(&dq, x, weights.q.len(), d),
-        k: weight_gradient(&dk, x, weights.k.len(), d),
-        v: weight_gradient(&dv, x, weights.v.len(), d),
+        q: matmul::weight_gradient(&dq, &x),
+        k: matmul::weight_gradient(&dk, &x),
+        v: matmul::weight_gradient(&dv, &x),
         o,
         q_norm,
         k_norm,
@@ -170,8 +163,7 @@ pub(crate) fn feed_forward(x: &[f32], weights: FeedForwardParameters<'_>, d: usi
         .zip(y.par_chunks_mut(CHUNK * d))
         .zip(gate.par_chunks_mut(CHUNK * f).zip(up.par_chunks_mut(CHUNK * f)).zip(product.par_chunks_mut(CHUNK * f)))
         .for_each(|((x, y), ((gate, up), product))| {
-            local::multiply(gate, x, &to_gate, Write::Set);
-            local::multiply(up, x, &to_up, Write::Set);
+            local::multiply_all([&mut *gate, &mut *up], x, [&to_gate, &to_up], Write::Set);
             rows::swiglu(product, gate, up);
             local::multiply(y, product, &down, Write::Set);
         });
@@ -202,15 +194,11 @@ pub(crate) fn feed_forward_backward(
             local::multiply(dx, gate, &from_gate, Write::Set);
             local::multiply(dx, up, &from_up, Write::Add);
         });
-    let weight_gradient = |dy: &[f32], x: &[f32], inputs: usize| {
-        let mut dw = simd::unwritten(f * d);
-        matmul::backward_weight(&mut dw, dy, x, inputs, Write::Set, precision);
-        dw
-    };
+    let (x, product) = (matmul::pack_input(x, d, precision), matmul::pack_input(&product, f, precision));
     FeedForwardGradients {
         x: dx,
-        gate: weight_gradient(&gate, x, d),
-        up: weight_gradient(&up, x, d),
-        down: weight_gradient(dy, &product, f),
+        gate: matmul::weight_gradient(&gate, &x),
+        up: matmul::weight_gradient(&up, &x),
+        down: matmul::weight_gradient(dy, &product),
     }
 }
