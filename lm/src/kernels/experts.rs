@@ -274,13 +274,7 @@ pub(crate) fn backward(
 }
 
 /// `dy_e^T x_e` of every expert, `[E, outputs, inputs]`; 0 for an expert without rows.
-fn weight_gradients(
-    routing: &Routing,
-    dy: &[f32],
-    x: &[f32],
-    [outputs, inputs]: [usize; 2],
-    precision: Precision,
-) -> Vec<f32> {
+fn weight_gradients(routing: &Routing, dy: &[f32], x: &[f32], [outputs, inputs]: [usize; 2], precision: Precision) -> Vec<f32> {
     let n_experts = routing.starts.len() - 1;
     let mut dw = simd::unwritten(n_experts * outputs * inputs);
     let of = |e: usize, dw: &mut [f32], alone: bool| {

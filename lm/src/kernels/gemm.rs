@@ -185,7 +185,7 @@ pub(crate) unsafe fn parallel_product(out: Target, [m, n, k]: [usize; 3], a: Vie
     unsafe {
         if has_avx512(precision) {
             let packed = Packed::new(b, [k, n], precision);
-            parallel_product_packed(out, m, a, &packed, write);
+            parallel_products_packed(&[(out, &packed)], m, a, write);
         } else {
             tiles(m, n).into_par_iter().for_each(|Tile { rows, columns }| {
                 let (out, a, b) = (out.at(rows.start, columns.start), a.at(rows.start, 0), b.at(0, columns.start));
@@ -204,53 +204,76 @@ pub(crate) struct Window {
     pub(crate) depth: Range<usize>,
 }
 
+/// A right operand and where its product goes.
+#[derive(Clone)]
+pub(crate) struct Part<'a> {
+    /// The product, which begins with the first of the columns.
+    pub(crate) out: Target,
+    /// The operand.
+    pub(crate) b: &'a Packed,
+    /// Its columns that count; they begin at a multiple of [`packed::PANEL`].
+    pub(crate) columns: Range<usize>,
+}
+
 /// `out[m, columns] = a[m, depth] b[depth, columns]` (or `+=`) on this thread, for a window of a packed operand; `a` begins
 /// at the first term of the window.
 ///
 /// # Safety
 /// As for [`product`] with the sizes of the window, which lies inside `b`.
 pub(crate) unsafe fn product_packed(out: Target, m: usize, a: View, b: &Packed, window: Window, write: Write) {
-    if m == 0 || window.columns.is_empty() {
-        return;
-    }
-    if window.depth.is_empty() {
-        if write == Write::Set {
-            for row in 0..m {
-                // SAFETY: promised by the caller.
-                unsafe {
-                    std::slice::from_raw_parts_mut(out.at(row, 0).start, window.columns.len()).fill(0.0);
-                }
+    let Window { columns, depth } = window;
+    // SAFETY: promised by the caller.
+    unsafe { products_packed(&[Part { out, b, columns }], m, a, depth, write) }
+}
+
+/// Products of one left operand with several right ones of the same depth and precision, on this thread.
+///
+/// # Safety
+/// As for [`product_packed`] with each of the parts, whose targets do not overlap.
+pub(crate) unsafe fn products_packed(parts: &[Part<'_>], m: usize, a: View, depth: Range<usize>, write: Write) {
+    // SAFETY: promised by the caller; operands are packed for this machine.
+    unsafe {
+        if depth.is_empty() && write == Write::Set {
+            for (part, row) in parts.iter().flat_map(|part| (0..m).map(move |row| (part, row))) {
+                std::slice::from_raw_parts_mut(part.out.at(row, 0).start, part.columns.len()).fill(0.0);
             }
         }
-        return;
-    }
-    // SAFETY: promised by the caller; `b` is packed for this machine.
-    unsafe {
-        #[cfg(target_arch = "x86_64")]
-        if b.is_panels() {
-            return avx512::product(out, m, a, b, window, write);
+        if m == 0 || depth.is_empty() {
+            return;
         }
-        portable::product_packed(out, m, a, b, window, write);
+        #[cfg(target_arch = "x86_64")]
+        if parts.iter().all(|part| part.b.is_panels()) {
+            return avx512::products(parts, m, a, depth, write);
+        }
+        for Part { out, b, columns } in parts {
+            portable::product_packed(*out, m, a, b, Window { columns: columns.clone(), depth: depth.clone() }, write);
+        }
     }
 }
 
-/// Like [`product_packed`] for the whole operand, spread over rayon's pool.
+/// Like [`products_packed`] for whole operands, spread over rayon's pool.
 ///
 /// # Safety
-/// As for [`product`] with the sizes of `b`.
-pub(crate) unsafe fn parallel_product_packed(out: Target, m: usize, a: View, b: &Packed, write: Write) {
-    let [k, n] = b.size();
-    let one = |Tile { rows, columns }: Tile| {
-        // SAFETY: the tiles are disjoint pieces of what the caller promised.
+/// As for [`products_packed`].
+pub(crate) unsafe fn parallel_products_packed(parts: &[(Target, &Packed)], m: usize, a: View, write: Write) {
+    let Some([k, widest]) = parts.iter().map(|(_, b)| b.size()).max() else { return };
+    // Several parts are cut into rows only.
+    let tiles = tiles(m, if parts.len() == 1 { widest } else { 1 });
+    let one = |tile: Tile| {
+        let parts = parts.iter().map(|(out, b)| {
+            let columns = if parts.len() == 1 { tile.columns.clone() } else { 0..b.size()[1] };
+            // SAFETY: the tiles are disjoint pieces of what the caller promised.
+            Part { out: unsafe { out.at(tile.rows.start, columns.start) }, b, columns }
+        });
+        // SAFETY: as above.
         unsafe {
-            let (out, a) = (out.at(rows.start, columns.start), a.at(rows.start, 0));
-            product_packed(out, rows.len(), a, b, Window { columns, depth: 0..k }, write);
+            products_packed(&parts.collect::<Vec<_>>(), tile.rows.len(), a.at(tile.rows.start, 0), 0..k, write);
         }
     };
-    if m * n * k < 1 << 17 {
-        tiles(m, n).into_iter().for_each(one);
+    if m * widest * k < 1 << 17 {
+        tiles.into_iter().for_each(one);
     } else {
-        tiles(m, n).into_par_iter().for_each(one);
+        tiles.into_par_iter().for_each(one);
     }
 }
 

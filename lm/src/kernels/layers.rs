@@ -86,11 +86,6 @@ pub(crate) fn self_attention(x: &[f32], weights: AttentionParameters<'_>, shape:
     let d = x.len() / n;
     let (q_width, kv_width) = (weights.q.len() / d, weights.k.len() / d);
     let precision = weights.precision;
-    let project = |w: &[f32], width: usize| {
-        let mut out = simd::unwritten(n * width);
-        matmul::forward_in(&mut out, x, w, d, precision);
-        out
-    };
     let turned = |raw: &[f32], gain: &[f32], width: usize| {
         let mut out = normed(raw, gain, shape);
         if let Some(clip) = shape.clip {
@@ -99,7 +94,9 @@ pub(crate) fn self_attention(x: &[f32], weights: AttentionParameters<'_>, shape:
         rotate(&mut out, width, shape, Turn::Forward);
         out
     };
-    let (raw_q, raw_k, mut v) = (project(weights.q, q_width), project(weights.k, kv_width), project(weights.v, kv_width));
+    let [mut raw_q, mut raw_k, mut v] = [q_width, kv_width, kv_width].map(|width| simd::unwritten(n * width));
+    let outs = [&mut raw_q[..], &mut raw_k, &mut v];
+    matmul::forward_all(outs, x, [weights.q, weights.k, weights.v], d, precision);
     if let Some(clip) = shape.clip {
         clamp(&mut v, clip);
     }
@@ -140,12 +137,7 @@ pub(crate) fn self_attention_backward(
     let precision = weights.precision;
     let mut dout = simd::unwritten(saved.out.len());
     matmul::backward_input(&mut dout, dy, weights.o, q_width, Write::Set, precision);
-    let weight_gradient = |dy: &[f32], x: &[f32], size: usize, inputs: usize| {
-        let mut dw = simd::unwritten(size);
-        matmul::backward_weight(&mut dw, dy, x, inputs, Write::Set, precision);
-        dw
-    };
-    let o = weight_gradient(dy, &saved.out, weights.o.len(), q_width);
+    let o = matmul::weight_gradient(dy, &matmul::pack_input(&saved.out, q_width, precision));
     let kept = attention::Saved { q: &saved.q, k: &saved.k, v: &saved.v, out: &saved.out, lse: &saved.lse };
     let [mut dq, mut dk, mut dv] = attention::backward(layout(shape), &dout, kept, precision);
     let turned_back = |dy: &mut Vec<f32>, raw: &[f32], gain: &[f32], width: usize| {
@@ -169,11 +161,12 @@ pub(crate) fn self_attention_backward(
     matmul::backward_input(&mut dx, &dq, weights.q, d, Write::Set, precision);
     matmul::backward_input(&mut dx, &dk, weights.k, d, Write::Add, precision);
     matmul::backward_input(&mut dx, &dv, weights.v, d, Write::Add, precision);
+    let x = matmul::pack_input(x, d, precision);
     AttentionGradients {
         x: dx,
-        q: weight_gradient(&dq, x, weights.q.len(), d),
-        k: weight_gradient(&dk, x, weights.k.len(), d),
-        v: weight_gradient(&dv, x, weights.v.len(), d),
+        q: matmul::weight_gradient(&dq, &x),
+        k: matmul::weight_gradient(&dk, &x),
+        v: matmul::weight_gradient(&dv, &x),
         o,
         q_norm,
         k_norm,
@@ -220,8 +213,7 @@ pub(crate) fn feed_forward(x: &[f32], weights: FeedForwardParameters<'_>, d: usi
         .zip(y.par_chunks_mut(CHUNK * d))
         .zip(gate.par_chunks_mut(CHUNK * f).zip(up.par_chunks_mut(CHUNK * f)).zip(product.par_chunks_mut(CHUNK * f)))
         .for_each(|((x, y), ((gate, up), product))| {
-            local::multiply(gate, x, &to_gate, Write::Set);
-            local::multiply(up, x, &to_up, Write::Set);
+            local::multiply_all([&mut *gate, &mut *up], x, [&to_gate, &to_up], Write::Set);
             rows::swiglu(product, gate, up);
             local::multiply(y, product, &down, Write::Set);
         });
@@ -252,15 +244,11 @@ pub(crate) fn feed_forward_backward(
             local::multiply(dx, gate, &from_gate, Write::Set);
             local::multiply(dx, up, &from_up, Write::Add);
         });
-    let weight_gradient = |dy: &[f32], x: &[f32], inputs: usize| {
-        let mut dw = simd::unwritten(f * d);
-        matmul::backward_weight(&mut dw, dy, x, inputs, Write::Set, precision);
-        dw
-    };
+    let (x, product) = (matmul::pack_input(x, d, precision), matmul::pack_input(&product, f, precision));
     FeedForwardGradients {
         x: dx,
-        gate: weight_gradient(&gate, x, d),
-        up: weight_gradient(&up, x, d),
-        down: weight_gradient(dy, &product, f),
+        gate: matmul::weight_gradient(&gate, &x),
+        up: matmul::weight_gradient(&up, &x),
+        down: matmul::weight_gradient(dy, &product),
     }
 }

@@ -4,7 +4,8 @@
 //! meet many pieces of activations are packed once ([`pack_forward`], [`pack_backward`]).
 
 use super::gemm::{self, parallel_product};
-pub(crate) use super::gemm::{Packed, Precision, Target, View, Window, Write, product, product_packed};
+pub(crate) use super::gemm::{Packed, Part, Precision, Target, View, Window, Write, product, product_packed};
+use super::simd;
 
 /// `out[n, o] = x[n, i] w[o, i]^T` in single precision.
 pub(crate) fn forward(out: &mut [f32], x: &[f32], w: &[f32], inputs: usize) {
@@ -69,27 +70,78 @@ pub(crate) fn pack_backward(w: &[f32], inputs: usize, precision: Precision) -> P
 
 /// `out[n, columns] = x[n, k] w[k, columns]` (or `+=`).
 pub(crate) fn multiply(out: &mut [f32], x: &[f32], w: &Packed, write: Write) {
-    let [k, columns] = w.size();
+    multiply_all([out], x, [w], write);
+}
+
+/// [`multiply`] of the same `x` with several weights.
+pub(crate) fn multiply_all<const N: usize>(outs: [&mut [f32]; N], x: &[f32], weights: [&Packed; N], write: Write) {
+    let Some(k) = weights.first().map(|w| w.size()[0]) else { return };
     let n = x.len() / k;
-    assert_eq!(out.len(), n * columns, "multiply: the shapes fit");
-    // SAFETY: the lengths were checked and `out` is borrowed exclusively.
+    let mut weights = weights.into_iter();
+    let parts = outs.map(|out| {
+        let w = weights.next().expect("both arrays have N elements");
+        assert_eq!(out.len(), n * w.size()[1], "multiply: the shapes fit");
+        (Target::rows(out, w.size()[1]), w)
+    });
+    // SAFETY: the lengths were checked and the outputs are borrowed exclusively.
     unsafe {
-        gemm::parallel_product_packed(Target::rows(out, columns), n, View::rows(x, k), w, write);
+        gemm::parallel_products_packed(&parts, n, View::rows(x, k), write);
     }
+}
+
+/// `out[n, o] = x[n, i] w[o, i]^T` for several weights.
+pub(crate) fn forward_all<const N: usize>(
+    outs: [&mut [f32]; N],
+    x: &[f32],
+    weights: [&[f32]; N],
+    inputs: usize,
+    precision: Precision,
+) {
+    let packed = weights.map(|w| pack_forward(w, inputs, precision));
+    multiply_all(outs, x, packed.each_ref(), Write::Set);
+}
+
+/// The input of linear maps packed for [`weight_gradient`] of several of them.
+pub(crate) fn pack_input(x: &[f32], inputs: usize, precision: Precision) -> Packed {
+    pack_backward(x, inputs, precision)
+}
+
+/// [`backward_weight`] from a packed input: `dw[o, i]`.
+pub(crate) fn weight_gradient(dy: &[f32], x: &Packed) -> Vec<f32> {
+    let [n, inputs] = x.size();
+    let outputs = dy.len() / n;
+    let mut dw = simd::unwritten(outputs * inputs);
+    // SAFETY: the views are the slices, `dw` was made with their shape.
+    unsafe {
+        let (target, dy) = (Target::rows(&mut dw, inputs), View::transposed(dy, outputs));
+        gemm::parallel_products_packed(&[(target, x)], outputs, dy, Write::Set);
+    }
+    dw
 }
 
 /// The same products on this thread alone, for use inside a parallel loop.
 pub(crate) mod local {
-    use super::{Packed, Target, View, Write, product_packed};
+    use super::{Packed, Part, Target, View, Write, gemm};
 
     /// `out[n, columns] = x[n, k] w[k, columns]` (or `+=`).
     pub(crate) fn multiply(out: &mut [f32], x: &[f32], w: &Packed, write: Write) {
-        let [k, columns] = w.size();
+        multiply_all([out], x, [w], write);
+    }
+
+    /// [`multiply`] of the same `x` with several weights.
+    pub(crate) fn multiply_all<const N: usize>(outs: [&mut [f32]; N], x: &[f32], weights: [&Packed; N], write: Write) {
+        let Some(k) = weights.first().map(|w| w.size()[0]) else { return };
         let n = x.len() / k;
-        assert_eq!(out.len(), n * columns, "multiply: the shapes fit");
-        // SAFETY: the lengths were checked and `out` is borrowed exclusively.
+        let mut weights = weights.into_iter();
+        let parts = outs.map(|out| {
+            let b = weights.next().expect("both arrays have N elements");
+            let columns = b.size()[1];
+            assert_eq!(out.len(), n * columns, "multiply: the shapes fit");
+            Part { out: Target::rows(out, columns), b, columns: 0..columns }
+        });
+        // SAFETY: the lengths were checked and the outputs are borrowed exclusively.
         unsafe {
-            product_packed(Target::rows(out, columns), n, View::rows(x, k), w, w.whole(), write);
+            gemm::products_packed(&parts, n, View::rows(x, k), 0..k, write);
         }
     }
 }

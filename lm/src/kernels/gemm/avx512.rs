@@ -3,9 +3,11 @@
 //! A panel of the left operand stays in the first-level cache while the panels of the right one stream past it from the
 //! second.
 
+use std::ops::Range;
+
 use super::buffer::Buffer;
 use super::packed::{BLOCK, PANEL, lane_depth};
-use super::{Packed, Precision, Target, View, Window, Write};
+use super::{Part, Precision, Target, View, Write};
 
 mod dot;
 mod lanes;
@@ -75,27 +77,30 @@ pub(super) unsafe fn registers_only(rounds: usize, precision: Precision) -> f64 
     (rounds * peak::SUMS * 16 * 2 * lane_depth(precision)) as f64
 }
 
-/// See [`super::product_packed`].
+/// See [`super::products_packed`].
 ///
 /// # Safety
-/// As there; `b` consists of panels, so the machine has the instructions.
-pub(super) unsafe fn product(out: Target, m: usize, a: View, b: &Packed, window: Window, write: Write) {
+/// As there; all operands consist of panels, so the machine has the instructions.
+pub(super) unsafe fn products(parts: &[Part<'_>], m: usize, a: View, terms: Range<usize>, write: Write) {
+    let Some(first) = parts.first() else { return };
+    let (k, precision) = (first.b.size()[0], first.b.precision());
+    for Part { b, columns, .. } in parts {
+        assert!(b.size()[0] == k && b.precision() == precision, "right operands of one left operand are alike");
+        assert!(columns.start.is_multiple_of(PANEL) && columns.end <= b.size()[1], "columns begin on panels of the operand");
+    }
+    assert!(terms.start.is_multiple_of(lane_depth(precision)) && terms.end <= k, "terms begin on lanes of the operand");
     // SAFETY: promised by the caller.
     unsafe {
-        match b.precision() {
-            Precision::F32 => blocks::<Single>(out, m, a, b, window, write),
-            Precision::Bf16 => blocks::<Bf16>(out, m, a, b, window, write),
+        match precision {
+            Precision::F32 => blocks::<Single>(parts, m, a, terms, k, write),
+            Precision::Bf16 => blocks::<Bf16>(parts, m, a, terms, k, write),
         }
     }
 }
 
-unsafe fn blocks<K: Kernel>(out: Target, m: usize, a: View, b: &Packed, window: Window, write: Write) {
-    let depth = lane_depth(b.precision());
-    let [k, n] = b.size();
-    let (lanes, stride) = (k.div_ceil(depth), n.div_ceil(PANEL) * PANEL);
-    let Window { columns, depth: terms } = window;
-    assert!(columns.start.is_multiple_of(PANEL) && terms.start.is_multiple_of(depth), "windows begin on panels and lanes");
-    assert!(columns.end <= n && terms.end <= k, "windows lie inside the operand");
+unsafe fn blocks<K: Kernel>(parts: &[Part<'_>], m: usize, a: View, terms: Range<usize>, k: usize, write: Write) {
+    let depth = K::DEPTH;
+    let lanes = k.div_ceil(depth);
     let groups = m.div_ceil(HEIGHT * GROUP);
     let mut left = Buffer::take(m.div_ceil(HEIGHT).min(GROUP) * APART);
     let last = terms.end.div_ceil(depth);
@@ -130,27 +135,30 @@ unsafe fn blocks<K: Kernel>(out: Target, m: usize, a: View, b: &Packed, window: 
                     terms: n_terms,
                 });
             }
-            let resident = (RESIDENT / (end - lane)).max(PANEL) / PANEL * PANEL;
-            for first in columns.clone().step_by(resident) {
-                let until = (first + resident).min(columns.end);
-                for panel in 0..panels {
-                    let top = group.start + panel * height;
-                    let rows = height.min(group.end.saturating_sub(top));
-                    if rows == 0 {
-                        break;
-                    }
-                    for column in (first..until).step_by(PANEL) {
-                        // SAFETY: panels, rows and columns lie inside what the caller promised.
-                        unsafe {
-                            K::multiply(Corner {
-                                lanes: end - lane,
-                                left: left.start().add(panel * APART),
-                                right: b.start().add(block * stride + column * in_block + (lane - block) * PANEL),
-                                out: out.at(top, column - columns.start),
-                                rows,
-                                columns: PANEL.min(until - column),
-                                write,
-                            });
+            for Part { out, b, columns } in parts {
+                let stride = b.size()[1].div_ceil(PANEL) * PANEL;
+                let resident = (RESIDENT / (end - lane)).max(PANEL) / PANEL * PANEL;
+                for first in columns.clone().step_by(resident) {
+                    let until = (first + resident).min(columns.end);
+                    for panel in 0..panels {
+                        let top = group.start + panel * height;
+                        let rows = height.min(group.end.saturating_sub(top));
+                        if rows == 0 {
+                            break;
+                        }
+                        for column in (first..until).step_by(PANEL) {
+                            // SAFETY: panels, rows and columns lie inside what the caller promised.
+                            unsafe {
+                                K::multiply(Corner {
+                                    lanes: end - lane,
+                                    left: left.start().add(panel * APART),
+                                    right: b.start().add(block * stride + column * in_block + (lane - block) * PANEL),
+                                    out: out.at(top, column - columns.start),
+                                    rows,
+                                    columns: PANEL.min(until - column),
+                                    write,
+                                });
+                            }
                         }
                     }
                 }

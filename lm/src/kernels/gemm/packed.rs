@@ -87,6 +87,7 @@ impl Packed {
             // SAFETY: panels are disjoint pieces of the buffer and of what the caller promised; the machine has AVX-512.
             #[cfg(target_arch = "x86_64")]
             unsafe {
+                // `{ to }` captures the wrapper, which may cross threads, not the pointer in it.
                 let to = { to }.0.add(first * panels * PANEL + panel * count * PANEL);
                 let terms = (count * depth).min(k - first * depth);
                 let columns = (TOGETHER * PANEL).min(n - panel * PANEL);

@@ -30,6 +30,8 @@ pub(super) trait Lane {
 /// # Safety
 /// All functions need these instructions.
 pub(super) trait Kernel {
+    /// Terms in a lane.
+    const DEPTH: usize;
     /// See [`pack::strips`].
     unsafe fn pack(strips: Strips);
     /// See [`micro::corner`].
@@ -118,6 +120,8 @@ impl Lane for Bf16 {
 macro_rules! kernel {
     ($lane:ty, $features:literal) => {
         impl Kernel for $lane {
+            const DEPTH: usize = <$lane as Lane>::DEPTH;
+
             #[target_feature(enable = $features)]
             unsafe fn pack(strips: Strips) {
                 // SAFETY: promised by the caller.
