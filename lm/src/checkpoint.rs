@@ -299,3 +299,5 @@ pub fn write_tensors(path: &Path, arrays: &NamedArrays) -> Result<(), Checkpoint
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transformers;

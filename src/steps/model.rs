@@ -264,3 +264,6 @@ pub(super) fn write_tokenizer_config(dir: &Path) -> Result<(), StepError> {
     let chat = lm::chat::Chat::open(dir, config.eos_token_id).map_err(StepError::failed)?;
     chat.write(dir, config.pad_token_id, config.max_position_embeddings).map_err(StepError::failed)
 }
+
+#[cfg(test)]
+mod tests;
