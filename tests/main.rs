@@ -5,6 +5,7 @@ mod bench;
 mod commands;
 mod errors;
 mod golden;
+mod hf;
 mod interruption;
 mod lineage;
 mod rerun;
