@@ -116,7 +116,8 @@ fn truncation_works_or_says_what_was_forgotten() {
         let config = model.config();
         let decoder = Decoder::new(&model);
         let mut cache = decoder.cache(1);
-        decoder.advance(&mut cache, &[&text]);
+        decoder.advance(&mut cache, &[&text[..60]]);
+        decoder.advance(&mut cache, &[&text[60..]]);
         let windowed = config.layers.iter().any(|layer| layer.attention().is_some_and(|a| a.window == Some(20)));
         let recurrent = config.layers.iter().any(|layer| layer.attention().is_none());
         let result = cache.truncate(0, 10);
