@@ -11,6 +11,9 @@ use crate::batch::{Batch, Tokens};
 use crate::shuffle::Pcg64;
 
 pub mod directory;
+pub mod recorded;
+
+use recorded::Recorded;
 
 /// Why tokens could not be read.
 pub type ReadError = Box<dyn std::error::Error + Send + Sync>;
@@ -60,6 +63,9 @@ pub enum LoaderError {
     /// The ratios are no mix.
     #[error("mix: {0}")]
     Mix(String),
+    /// A recording cannot be replayed as asked.
+    #[error("recorded batches: {0}")]
+    Recording(String),
     /// The batch is not a whole number of sequences.
     #[error("a batch of {batch_tokens} tokens is not a whole number of sequences of {length}")]
     Batch {
@@ -83,6 +89,11 @@ pub trait TokenSource: Send + Sync {
 
     /// All ids are below this, if known.
     fn vocab_size(&self) -> Option<u64> {
+        None
+    }
+
+    /// The batches that the tokens are, if they are to be trained on as they come.
+    fn recorded(&self) -> Option<Recorded> {
         None
     }
 
@@ -177,6 +188,8 @@ enum Order {
     Epochs { n_windows: u64, current: std::sync::Mutex<(u64, Arc<[u32]>)> },
     /// A mix: every instance of the run, as `(ingredient, window)`.
     Run(Vec<(u32, u32)>),
+    /// Recorded batches, one after the other.
+    Recorded,
 }
 
 impl Loader {
@@ -201,6 +214,10 @@ impl Loader {
         let n_windows: Vec<u64> = files.iter().map(|windows| windows.iter().sum()).collect();
         let order = match ingredients.as_slice() {
             [] => return Err(LoaderError::Mix("there is no source".into())),
+            all if all.iter().any(|ingredient| ingredient.tokens.recorded().is_some()) => {
+                check_recorded(&config, all)?;
+                Order::Recorded
+            }
             [only] => {
                 let wanted = config.batch_tokens / length;
                 if n_windows[0] < wanted {
@@ -222,6 +239,7 @@ impl Loader {
     pub fn instances(&self, number: u64) -> Vec<(usize, u64)> {
         let per_batch = self.instances_per_batch();
         match &self.order {
+            Order::Recorded => (number * per_batch..(number + 1) * per_batch).map(|window| (0, window)).collect(),
             Order::Run(all) => {
                 let start = (number * per_batch) as usize;
                 all[start..start + per_batch as usize].iter().map(|(i, w)| (*i as usize, u64::from(*w))).collect()
@@ -263,6 +281,25 @@ impl Loader {
             DocumentMask::Within => tokens.within_documents(self.ingredients[0].tokens.eos().unwrap_or(self.config.eos)),
         }))
     }
+}
+
+/// Recorded batches are taken alone, whole, and at most once.
+fn check_recorded(config: &LoaderConfig, ingredients: &[Ingredient]) -> Result<(), LoaderError> {
+    let ([Ingredient { label, tokens, .. }], Some(recorded)) = (ingredients, ingredients[0].tokens.recorded()) else {
+        return Err(LoaderError::Recording("they are trained on alone, not in a mix".into()));
+    };
+    let Recorded { steps, rows, length, .. } = recorded;
+    if config.sequence_length != length || config.batch_tokens != recorded.batch_tokens() {
+        let (wanted, tokens) = (config.sequence_length, config.batch_tokens);
+        return Err(LoaderError::Recording(format!(
+            "`{label}` has {rows} sequences of {length} tokens a batch, not batches of {tokens} tokens in sequences of {wanted}"
+        )));
+    }
+    debug_assert_eq!(tokens.file_lengths(), [recorded.tokens()]);
+    if config.n_batches > steps {
+        return Err(LoaderError::Recording(format!("`{label}` has {steps} batches, fewer than the {} steps", config.n_batches)));
+    }
+    Ok(())
 }
 
 fn shuffled(n: u64, seed: u64) -> Arc<[u32]> {

@@ -233,10 +233,14 @@ impl Model {
         self.lm_head.as_ref().unwrap_or(&self.model.embed_tokens).weight.val()
     }
 
+    /// The logits of hidden states `[n, d]` (see [`Model::hidden`]): `[n, V]`.
+    pub fn head(&self, hidden: Tensor<2>) -> Tensor<2> {
+        self.kernels.linear(hidden, self.head_weight())
+    }
+
     /// The logits of the next token: `[n_sequences, length, V]`.
     pub fn logits(&self, tokens: &Tokens) -> Tensor<3> {
-        let logits = self.kernels.linear(self.hidden(tokens), self.head_weight());
-        logits.reshape([tokens.n_sequences, tokens.length, self.config.vocab_size])
+        self.head(self.hidden(tokens)).reshape([tokens.n_sequences, tokens.length, self.config.vocab_size])
     }
 
     /// Cross-entropy with z-loss of a batch: sums over the targets, divided by `scale.divisor`.
