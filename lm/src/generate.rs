@@ -13,6 +13,7 @@ use crate::model::decode::{Decoder, KvCache};
 
 mod batch;
 mod pick;
+pub mod rectangle;
 #[cfg(test)]
 mod tests;
 

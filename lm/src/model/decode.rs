@@ -4,6 +4,9 @@
 //! a fixed order, so a sequence has the same bits alone and in any batch, read at once or token by token, on any number
 //! of threads. Knows no sampling.
 
+use std::path::Path;
+
+use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::config::{Mixer, ModelConfig, NormKind, NormOrder};
 use crate::kernels::{norms, rows, simd};
 use crate::weights::NamedArrays;
@@ -116,6 +119,15 @@ impl Decoder {
     pub fn from_weights(config: &ModelConfig, weights: NamedArrays) -> Result<Self, WeightsError> {
         super::check(config, &weights)?;
         Ok(Self::pack(config, Named::of_arrays(weights)))
+    }
+
+    /// A decoder over the weights of a checkpoint directory.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged, or the weights do not fit the configuration.
+    pub fn load(dir: &Path) -> Result<Self, CheckpointError> {
+        let Checkpoint { config, weights, .. } = Checkpoint::read_model(dir)?;
+        Self::from_weights(&config, weights).map_err(|source| CheckpointError::Weights { path: dir.to_path_buf(), source })
     }
 
     fn pack(config: &ModelConfig, mut named: Named) -> Self {
