@@ -17,6 +17,7 @@ mod diff;
 mod docs;
 mod doctor;
 mod export;
+mod generate;
 mod graph;
 mod load;
 mod logs;
@@ -70,6 +71,8 @@ enum Command {
     Export(export::Arguments),
     /// Compute logits and log-probabilities of given token ids.
     Score(score::Arguments),
+    /// Continue token ids or a text.
+    Generate(generate::Arguments),
     /// Talk to a model.
     Chat(chat::Arguments),
     /// Print the reference of steps, functions and tables.
@@ -121,6 +124,7 @@ fn dispatch(command: Command, home: &Home) -> Result<ExitCode, CliError> {
         Command::Report(arguments) => report::run(&arguments, home)?,
         Command::Export(arguments) => export::run(&arguments, home)?,
         Command::Score(arguments) => score::run(&arguments, home)?,
+        Command::Generate(arguments) => generate::run(&arguments, home)?,
         Command::Chat(arguments) => chat::run(&arguments, home)?,
         Command::Docs(arguments) => docs::run(&arguments)?,
         Command::Cache(arguments) => store::run(&arguments, home)?,

@@ -4,6 +4,7 @@
 mod bench;
 mod commands;
 mod errors;
+mod generate;
 mod golden;
 mod hf;
 mod interruption;

@@ -13,7 +13,7 @@ use burn::tensor::{Tensor, TensorData};
 use crate::config::{Experts, GatedDelta};
 use crate::model::RouterScale;
 
-mod attention;
+pub(crate) mod attention;
 pub(crate) mod convolution;
 mod cross_entropy;
 pub(crate) mod delta;
@@ -36,8 +36,6 @@ use fused::{DeltaOps, ExpertOps, FusedOps, NormOps};
 pub use gemm::Precision;
 pub use rope::RopeTable;
 pub use rows::UpdateScale;
-
-pub(crate) use attention::{Layout as AttentionLayout, one_row as attend_one_row};
 
 /// Which implementation of the operations a model uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -133,7 +133,7 @@ pub(crate) fn forward(layout: Layout<'_>, q: &[f32], k: &[f32], v: &[f32], preci
 
 multiversion! {
     /// Replaces `scores[start..end]` by its softmax after scaling, everything else by 0; returns the log-partition function.
-    fn softmax(scores: &mut [f32], start: usize, end: usize, scale: f32) -> f32 {
+    pub(crate) fn softmax(scores: &mut [f32], start: usize, end: usize, scale: f32) -> f32 {
         scores[..start].fill(0.0);
         scores[end..].fill(0.0);
         let scores = &mut scores[start..end];
@@ -231,25 +231,4 @@ pub(crate) fn backward(layout: Layout<'_>, dout: &[f32], saved: Saved<'_>, preci
         }
     });
     [dq, dk, dv]
-}
-
-/// Attention of one query row `[H * D]` over cached keys and values `[positions, K * D]`, written to `out`.
-pub(crate) fn one_row(layout: Layout<'_>, out: &mut [f32], q: &[f32], k: &[f32], v: &[f32]) {
-    let (d, width) = (layout.head_dim, layout.kv_width());
-    let positions = k.len() / width;
-    let mut scores = vec![0.0; positions];
-    for kv in 0..layout.n_kv_heads {
-        for head in layout.readers(kv) {
-            let q = &q[head * d..(head + 1) * d];
-            for (score, key) in scores.iter_mut().zip(k.chunks_exact(width)) {
-                *score = inner_product(q, &key[kv * d..(kv + 1) * d]);
-            }
-            softmax(&mut scores, 0, positions, layout.scale());
-            let out = &mut out[head * d..(head + 1) * d];
-            out.fill(0.0);
-            for (p, value) in scores.iter().zip(v.chunks_exact(width)) {
-                simd::add_scaled(out, &value[kv * d..(kv + 1) * d], *p);
-            }
-        }
-    }
 }
