@@ -25,12 +25,13 @@ pub(crate) mod matmul;
 pub(crate) mod norms;
 pub(crate) mod plain;
 mod rope;
+pub(crate) mod router;
 pub(crate) mod rows;
 pub(crate) mod simd;
 #[cfg(test)]
 mod tests;
 
-use fused::{DeltaOps, ExpertOps, FusedOps, NormOps};
+use fused::{DeltaOps, ExpertOps, FusedOps, NormOps, RouterOps};
 pub use rope::RopeTable;
 pub use rows::UpdateScale;
 
@@ -235,6 +236,19 @@ impl Kernels {
                     down.into_dispatch(),
                     experts,
                 ))
+            }
+        }
+    }
+
+    /// The losses of a router by its `logits` `[n, E]` and their softmax: `[2 + E]`, the load-balancing loss
+    /// `(E / k) sum_e n_e P_e / n`, the mean squared log-partition function, and the slots `n_e` of each expert. The
+    /// gradient flows through the first two.
+    pub(crate) fn router_losses(self, logits: Tensor<2>, probabilities: Tensor<2>, top_k: usize) -> Tensor<1> {
+        match self {
+            Self::Plain => plain::router::router_losses(logits, probabilities, top_k),
+            Self::Fused => {
+                let (logits, probabilities) = (logits.into_dispatch(), probabilities.into_dispatch());
+                Tensor::from_dispatch(Dispatch::lm_router_losses(logits, probabilities, top_k))
             }
         }
     }
