@@ -14,10 +14,12 @@ use crate::weights::NamedArrays;
 mod build;
 pub mod decode;
 mod forward;
+mod linear_attention;
 pub mod parameters;
 pub mod recompute;
 mod router;
 
+pub use linear_attention::{LinearAttention, Taps};
 pub use router::{RouterFigures, RouterLosses, RouterScale};
 
 /// Why weights do not make a model.
@@ -58,13 +60,6 @@ pub struct Gain {
     pub weight: Param<Tensor<1>>,
 }
 
-/// A parameter that is no matrix or gain of its own.
-#[derive(Module, Debug)]
-pub struct Taps {
-    /// `[channels, 1, K]`.
-    pub weight: Param<Tensor<3>>,
-}
-
 /// Parameters of an attention layer.
 #[derive(Module, Debug)]
 pub struct SelfAttention {
@@ -74,23 +69,6 @@ pub struct SelfAttention {
     o_proj: Matrix,
     q_norm: Option<Gain>,
     k_norm: Option<Gain>,
-}
-
-/// Parameters of a gated delta layer.
-#[allow(non_snake_case, reason = "the path of a field is the name of its tensor in files; the derive repeats it")]
-#[derive(Module, Debug)]
-pub struct LinearAttention {
-    q_proj: Matrix,
-    k_proj: Matrix,
-    v_proj: Matrix,
-    a_proj: Matrix,
-    b_proj: Matrix,
-    g_proj: Matrix,
-    conv1d: Taps,
-    A_log: Param<Tensor<1>>,
-    dt_bias: Param<Tensor<1>>,
-    o_norm: Gain,
-    o_proj: Matrix,
 }
 
 /// One matrix per expert.
