@@ -1,6 +1,6 @@
 //! Training speed of a small model on this machine: tokens per second, forward and backward.
 //!
-//! `cargo run --release -p benches --bin train_step -- WIDTH LAYERS HEADS FFN VOCAB LENGTH SEQUENCES MICRO STEPS [plain]`
+//! `cargo run --release -p benches --bin train_step -- WIDTH LAYERS HEADS FFN VOCAB LENGTH SEQUENCES MICRO STEPS [plain] [recompute]`
 
 #![allow(clippy::print_stdout, reason = "a benchmark talks to its user")]
 
@@ -10,6 +10,7 @@ use lm::batch::{Batch, Tokens};
 use lm::config::{Family, Sizes};
 use lm::kernels::{Kernels, LossScale};
 use lm::model::Model;
+use lm::model::recompute::Recompute;
 use lm::optim::{AdamW, AdamWConfig, Trainer};
 use lm::random::Stream;
 
@@ -28,6 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (intermediate_size, vocab_size) = (number(3, 4 * hidden_size), number(4, 4096));
     let (length, n_sequences, micro, steps) = (number(5, 256), number(6, 16), number(7, 16), number(8, 10));
     let kernels = if arguments.iter().any(|a| a == "plain") { Kernels::Plain } else { Kernels::Fused };
+    let recompute = if arguments.iter().any(|a| a == "recompute") { Recompute::Blocks } else { Recompute::None };
     let config =
         Family::Olmo2.model(&Sizes { n_layers, hidden_size, n_heads, n_kv_heads: n_heads, intermediate_size, vocab_size });
     let model = Model::init(&config, 0, &lm::device::cpu())?.with_kernels(kernels);
@@ -43,6 +45,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut parts = [0.0; 3];
         for micro in batch.micro_batches(micro) {
             let begin = Instant::now();
+            if recompute == Recompute::Blocks {
+                trainer.accumulate_batch(&micro, scale, recompute);
+                parts[1] += begin.elapsed().as_secs_f64();
+                continue;
+            }
             let loss = trainer.model().loss(&micro, scale);
             parts[0] += begin.elapsed().as_secs_f64();
             let begin = Instant::now();

