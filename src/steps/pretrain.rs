@@ -146,7 +146,7 @@ crate::params! {
 
 crate::params! {
     /// A value from some token of the run on.
-    pub struct From {
+    pub struct Later {
         /// Tokens of the run after which it holds.
         after: u64, in 1.0..=1e15;
         /// The new value, in tokens.
@@ -164,11 +164,11 @@ crate::params! {
         /// Tokens of a sequence.
         sequence: u64 = 256, in 2.0..=1e7;
         /// Other lengths from some token on, `#{ after, tokens }` each; windows keep their order when lengths divide each other.
-        sequence_changes: Vec<From> = Vec::new();
+        sequence_changes: Vec<Later> = Vec::new();
         /// Tokens of a batch, a multiple of the sequence.
         batch: u64 = 4096, in 2.0..=1e9;
         /// Other batch sizes from some token on, `#{ after, tokens }` each.
-        batch_changes: Vec<From> = Vec::new();
+        batch_changes: Vec<Later> = Vec::new();
         /// Whether a batch k times as large as the first has a learning rate sqrt(k) times as large.
         scale_lr_with_batch: bool = false;
         /// Sequences per forward and backward pass. The gradients of a batch are summed pass by pass in order, and experts are
@@ -316,7 +316,7 @@ impl Shape {
 
 impl Params {
     pub(super) fn config(&self) -> PretrainConfig {
-        let changes = |changes: &[From]| -> Vec<Change> {
+        let changes = |changes: &[Later]| -> Vec<Change> {
             changes.iter().map(|change| Change { after_tokens: change.after, tokens: change.tokens }).collect()
         };
         PretrainConfig {
