@@ -67,7 +67,8 @@ fn a_recorded_training_is_replayed() {
         let tokens = 4 * 64 * losses.len();
         assert_eq!(ran.figures[family]["cost/tokens"], tokens as f64);
         bench.ok(&["score", family, "--ids", &format!("{family}/expected.safetensors"), "--out", "after.safetensors"]);
-        let difference = largest_difference(&floats(&bench.path("after.safetensors"), "logits"), &expected(family, "logits_after_training"));
+        let difference =
+            largest_difference(&floats(&bench.path("after.safetensors"), "logits"), &expected(family, "logits_after_training"));
         assert!(difference <= 1e-3, "{family}: {difference}");
     }
     // The folder is known by its content.

@@ -27,12 +27,13 @@ pub mod measure;
 pub(crate) mod norms;
 pub(crate) mod plain;
 mod rope;
+pub(crate) mod router;
 pub(crate) mod rows;
 pub(crate) mod simd;
 #[cfg(test)]
 mod tests;
 
-use fused::{DeltaOps, ExpertOps, FusedOps, NormOps};
+use fused::{DeltaOps, ExpertOps, FusedOps, NormOps, RouterOps};
 pub use gemm::Precision;
 pub use rope::RopeTable;
 pub use rows::UpdateScale;
@@ -175,6 +176,17 @@ impl Kernels {
         }
     }
 
+    /// The same operations with the products of linear maps, experts, attention and head in `precision`; plain operations
+    /// stay in single precision.
+    #[must_use]
+    pub fn in_precision(self, precision: Precision) -> Self {
+        match (self, precision) {
+            (Self::Plain, _) => Self::Plain,
+            (_, Precision::F32) => Self::Fused,
+            (_, Precision::Bf16) => Self::FusedBf16,
+        }
+    }
+
     /// The same operations with products in single precision.
     pub(crate) fn full_precision(self) -> Self {
         if self == Self::FusedBf16 { Self::Fused } else { self }
@@ -257,6 +269,19 @@ impl Kernels {
                     experts,
                     self.precision(),
                 ))
+            }
+        }
+    }
+
+    /// The losses of a router by its `logits` `[n, E]` and their softmax: `[2 + E]`, the load-balancing loss
+    /// `(E / k) sum_e n_e P_e / n`, the mean squared log-partition function, and the slots `n_e` of each expert. The
+    /// gradient flows through the first two.
+    pub(crate) fn router_losses(self, logits: Tensor<2>, probabilities: Tensor<2>, top_k: usize) -> Tensor<1> {
+        match self {
+            Self::Plain => plain::router::router_losses(logits, probabilities, top_k),
+            Self::Fused | Self::FusedBf16 => {
+                let (logits, probabilities) = (logits.into_dispatch(), probabilities.into_dispatch());
+                Tensor::from_dispatch(Dispatch::lm_router_losses(logits, probabilities, top_k))
             }
         }
     }

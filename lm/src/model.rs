@@ -18,10 +18,11 @@ pub mod decode;
 mod forward;
 mod linear_attention;
 pub mod parameters;
+pub mod recompute;
 mod router;
 
 pub use linear_attention::{LinearAttention, Taps};
-pub use router::{RouterLosses, RouterScale};
+pub use router::{RouterFigures, RouterLosses, RouterScale};
 
 /// Why weights do not make a model.
 #[derive(Debug, thiserror::Error)]
@@ -146,6 +147,18 @@ pub struct LossValues {
 }
 
 impl Loss {
+    /// The head's three numbers, with what the routers add to the first.
+    fn new(values: Tensor<1>, routers: Option<RouterLosses>) -> Self {
+        match routers {
+            None => Self { values, routers: None },
+            Some(routers) => {
+                let total = values.clone().narrow(0, 0, 1).add(routers.total.clone());
+                let values = Tensor::cat(vec![total, values.narrow(0, 1, 2)], 0);
+                Self { values, routers: Some(routers) }
+            }
+        }
+    }
+
     /// The scalar to differentiate, `[1]`.
     pub fn tensor(&self) -> Tensor<1> {
         self.values.clone().narrow(0, 0, 1)
@@ -249,14 +262,7 @@ impl Model {
     pub fn loss(&self, batch: &Batch, scale: LossScale) -> Loss {
         let (hidden, routers) = self.forward(&batch.tokens);
         let values = self.kernels.cross_entropy(hidden, self.head_weight(), &batch.targets, scale);
-        match router::losses(&routers, scale.router) {
-            None => Loss { values, routers: None },
-            Some(routers) => {
-                let total = values.clone().narrow(0, 0, 1).add(routers.total.clone());
-                let values = Tensor::cat(vec![total, values.narrow(0, 1, 2)], 0);
-                Loss { values, routers: Some(routers) }
-            }
-        }
+        Loss::new(values, router::losses(self.kernels, &routers, scale.router))
     }
 
     /// Log-probability of each target (natural logarithm), 0 where it is ignored: `[n]`, row after row; differentiable.

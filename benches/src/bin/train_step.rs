@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p benches --bin train_step -- WIDTH LAYERS HEADS FFN VOCAB LENGTH SEQUENCES MICRO STEPS [WORD...]`
 //!
-//! Words: `plain` or `bf16` for other kernels, `forward` for the loss alone. `benches/torch/train_step.py` takes the same
+//! Words: `plain` or `bf16` for other kernels, `forward` for the loss alone, `recompute`. `benches/torch/train_step.py` takes the same
 //! numbers.
 
 #![allow(clippy::print_stdout, reason = "a benchmark talks to its user")]
@@ -13,6 +13,7 @@ use lm::batch::{Batch, Tokens};
 use lm::config::{Family, Sizes};
 use lm::kernels::{Kernels, LossScale};
 use lm::model::Model;
+use lm::model::recompute::Recompute;
 use lm::optim::{AdamW, AdamWConfig, Trainer};
 use lm::random::Stream;
 
@@ -43,6 +44,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         (_, true) => Kernels::FusedBf16,
         _ => Kernels::Fused,
     };
+    let recompute = if word("recompute") { Recompute::Blocks } else { Recompute::None };
     let config =
         Family::Olmo2.model(&Sizes { n_layers, hidden_size, n_heads, n_kv_heads: n_heads, intermediate_size, vocab_size });
     let model = Model::init(&config, 0, &lm::device::cpu())?.with_kernels(kernels);
@@ -59,6 +61,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut parts = [0.0; 3];
         for micro in batch.micro_batches(micro) {
             let begin = Instant::now();
+            if recompute == Recompute::Blocks {
+                trainer.accumulate_batch(&micro, scale, recompute);
+                parts[1] += begin.elapsed().as_secs_f64();
+                continue;
+            }
             let loss = forward_only.as_ref().unwrap_or(trainer.model()).loss(&micro, scale);
             parts[0] += begin.elapsed().as_secs_f64();
             if forward_only.is_some() {

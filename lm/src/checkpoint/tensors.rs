@@ -136,8 +136,8 @@ impl TensorFile {
             if name == "__metadata__" {
                 continue;
             }
-            let Info { dtype, shape, data_offsets: [from, to] } =
-                serde_json::from_value(info).map_err(|error| fail(format!("the header of tensor `{name}` is damaged: {error}")))?;
+            let Info { dtype, shape, data_offsets: [from, to] } = serde_json::from_value(info)
+                .map_err(|error| fail(format!("the header of tensor `{name}` is damaged: {error}")))?;
             let values = shape.iter().try_fold(1_u64, |n, axis| n.checked_mul(*axis as u64));
             let bytes = value_size(&dtype).and_then(|size| values?.checked_mul(size));
             if to < from || values.is_none() || bytes.is_some_and(|bytes| bytes != to - from) {

@@ -159,14 +159,8 @@ fn a_composition_of_its_own_has_no_class() {
 
 /// A random model of a family with four blocks.
 fn family(family: crate::config::Family) -> Checkpoint {
-    let sizes = crate::config::Sizes {
-        n_layers: 4,
-        hidden_size: 32,
-        n_heads: 2,
-        n_kv_heads: 2,
-        intermediate_size: 24,
-        vocab_size: 64,
-    };
+    let sizes =
+        crate::config::Sizes { n_layers: 4, hidden_size: 32, n_heads: 2, n_kv_heads: 2, intermediate_size: 24, vocab_size: 64 };
     let config = family.model(&sizes);
     let weights = initial_weights(&config, 5);
     Checkpoint::new(config, weights)
@@ -243,7 +237,8 @@ fn experts_are_read_stacked_and_apart() {
     let apart = |name: &str, array: &Array| match name.split_once(".experts.") {
         None => vec![(name.to_string(), array.clone())],
         Some((place, part)) => {
-            let expert = |(e, one): (usize, Array)| (format!("{place}.experts.{e}.{part}"), Array::new(one.shape[1..].to_vec(), one.data));
+            let expert =
+                |(e, one): (usize, Array)| (format!("{place}.experts.{e}.{part}"), Array::new(one.shape[1..].to_vec(), one.data));
             cut(array, &[1; 7]).into_iter().enumerate().map(expert).collect()
         }
     };

@@ -55,10 +55,12 @@ macro_rules! backward {
 mod delta;
 mod experts;
 mod norm;
+mod router;
 
 pub(crate) use delta::DeltaOps;
 pub(crate) use experts::ExpertOps;
 pub(crate) use norm::NormOps;
+pub(crate) use router::RouterOps;
 
 /// The custom operations of this crate. Tensors are contiguous 32-bit floats.
 #[backend_extension(Flex, Autodiff)]

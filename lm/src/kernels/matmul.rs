@@ -8,6 +8,7 @@ pub(crate) use super::gemm::{Packed, Part, Precision, Target, View, Window, Writ
 use super::simd;
 
 /// `out[n, o] = x[n, i] w[o, i]^T` in single precision.
+#[cfg(test)]
 pub(crate) fn forward(out: &mut [f32], x: &[f32], w: &[f32], inputs: usize) {
     forward_in(out, x, w, inputs, Precision::F32);
 }

@@ -9,6 +9,7 @@ use crate::batch::IGNORED;
 
 pub(crate) mod delta;
 pub(crate) mod experts;
+pub(crate) mod router;
 
 fn int_tensor(values: impl Iterator<Item = i64>, device: &Device) -> Tensor<1, Int> {
     let values: Vec<i64> = values.collect();

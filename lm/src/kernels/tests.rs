@@ -245,6 +245,23 @@ fn attention_within_documents_agrees() {
     attention_case(Some(visible.into()), 2);
 }
 
+#[test]
+fn router_losses_agree() {
+    let matrices = [leaf([300, 6], "logits", 0.0, 1.0)];
+    let run = |kernels: Kernels, logits: Tensor<2>| {
+        let probabilities = burn::tensor::activation::softmax(logits.clone(), 1);
+        kernels.router_losses(logits, probabilities, 2)
+    };
+    let read = |kernels: Kernels| host(run(kernels, matrices[0].clone()));
+    let fused = read(Kernels::Fused);
+    assert_eq!(fused[2..].iter().sum::<f32>(), 600.0);
+    assert_close("router losses", &fused, &read(Kernels::Plain));
+    compare(&matrices, &[], |kernels, m, _| {
+        let losses = run(kernels, m[0].clone());
+        losses.clone().narrow(0, 0, 1).mul_scalar(40.0).add(losses.narrow(0, 1, 1))
+    });
+}
+
 fn targets() -> Arc<[u32]> {
     (0..90).map(|i| if i % 11 == 3 { IGNORED } else { (i * 7) % 50 }).collect::<Vec<_>>().into()
 }

@@ -1,6 +1,6 @@
 //! The forward pass below the head: one loop over blocks, each composed as its configuration says.
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::Tensor;
 
 use super::router::RouterOutput;
 use super::{Block, FeedForward, Gain, LinearAttention, Model, SelfAttention};
@@ -19,7 +19,7 @@ impl Model {
     /// The activations after the last norm and what the routers said, one entry per layer of experts.
     pub(super) fn forward(&self, tokens: &Tokens) -> (Tensor<2>, Vec<RouterOutput>) {
         let mut routers = Vec::new();
-        let mut x = self.kernels.embedding(self.model.embed_tokens.weight.val(), &tokens.ids);
+        let mut x = self.embed(tokens);
         let mut ropes = RopeCache::default();
         for (block, layer) in self.model.layers.iter().zip(&self.config.layers) {
             x = self.block(x, block, layer, tokens, &mut ropes, &mut routers);
@@ -27,11 +27,16 @@ impl Model {
         (self.norm(x, self.model.norm.as_ref()), routers)
     }
 
+    /// The input of the first block, `[n, d]`.
+    pub(super) fn embed(&self, tokens: &Tokens) -> Tensor<2> {
+        self.kernels.embedding(self.model.embed_tokens.weight.val(), &tokens.ids)
+    }
+
     fn eps(&self) -> f32 {
         self.config.norm_eps as f32
     }
 
-    fn norm(&self, x: Tensor<2>, gain: Option<&Gain>) -> Tensor<2> {
+    pub(super) fn norm(&self, x: Tensor<2>, gain: Option<&Gain>) -> Tensor<2> {
         match self.config.norm {
             NormKind::Layer => self.kernels.layer_norm(x, self.eps()),
             NormKind::Rms => self.kernels.rms_norm(x, gain.expect(CHECKED).weight.val(), self.eps()),
@@ -46,7 +51,7 @@ impl Model {
         }
     }
 
-    fn block(
+    pub(super) fn block(
         &self,
         x: Tensor<2>,
         block: &Block,
@@ -162,7 +167,7 @@ impl Model {
         let stacks = weights.experts.as_ref().expect(CHECKED);
         // As OLMo-core: a router decides in single precision whatever the rest computes in.
         let logits = self.kernels.full_precision().linear(x.clone(), router);
-        let probabilities = activation::softmax(logits.clone(), 1);
+        let probabilities = softmax(logits.clone());
         routers.push(RouterOutput { logits, probabilities: probabilities.clone(), experts });
         let tensors = ExpertTensors {
             gate: stacks.gate_proj.weight.val(),
@@ -173,9 +178,16 @@ impl Model {
     }
 }
 
+/// The softmax of each row, by the same operations with and without a graph: Burn's own rounds differently in the two.
+fn softmax(logits: Tensor<2>) -> Tensor<2> {
+    let max = logits.clone().max_dim(1).detach();
+    let powers = logits.sub(max).exp();
+    powers.clone().div(powers.sum_dim(1))
+}
+
 /// Rotations by their parameters: blocks that share them share a table.
 #[derive(Default)]
-struct RopeCache {
+pub(super) struct RopeCache {
     tables: Vec<(config::Rope, usize, RopeTable)>,
 }
 

@@ -79,3 +79,23 @@ pub(crate) fn update(model: Model, f: impl FnMut(&str, Tensor<1>) -> Tensor<1>) 
     }
     model.map(&mut Update { path: Vec::new(), f })
 }
+
+/// The same model, where the parameters that `frozen` names take part in no graph.
+pub(crate) fn freeze(model: Model, frozen: impl Fn(&str) -> bool) -> Model {
+    struct Freeze<F> {
+        path: Vec<String>,
+        frozen: F,
+    }
+    impl<F: Fn(&str) -> bool> ModuleMapper for Freeze<F> {
+        fn enter_module(&mut self, name: &str, _container_type: &str) {
+            self.path.push(name.to_string());
+        }
+        fn exit_module(&mut self, _name: &str, _container_type: &str) {
+            self.path.pop();
+        }
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            if (self.frozen)(&self.path.join(".")) { param.set_require_grad(false) } else { param }
+        }
+    }
+    model.map(&mut Freeze { path: Vec::new(), frozen })
+}
