@@ -7,10 +7,12 @@
 
 use std::sync::Arc;
 
-use burn::backend::{Dispatch, Flex};
-use burn::tensor::Tensor;
+use burn::backend::{Dispatch, DispatchDevice, Flex};
+use burn::tensor::{DType, Device, Tensor};
 
 mod attention;
+#[cfg(feature = "gpu")]
+mod cube;
 mod cross_entropy;
 pub(crate) mod fused;
 mod layers;
@@ -34,6 +36,43 @@ pub enum Kernels {
     Fused,
     /// Compositions of Burn's tensor operations, for any backend.
     Plain,
+    /// Custom operations for GPUs, see the features `cuda` and `wgpu`.
+    #[cfg(feature = "gpu")]
+    Cube,
+}
+
+impl Kernels {
+    /// The fastest kernels that run on `device`.
+    pub fn on(device: &Device) -> Self {
+        match device.clone().without_autodiff().as_dispatch() {
+            DispatchDevice::Flex(_) => Self::Fused,
+            #[cfg(feature = "gpu")]
+            DispatchDevice::Cube(_) => Self::Cube,
+            #[allow(unreachable_patterns, reason = "other backends exist only in builds that ask for them")]
+            _ => Self::Plain,
+        }
+    }
+}
+
+/// The type that activations and matrix products are computed in. Parameters, norms, softmax, losses and the optimiser
+/// are always 32-bit floats.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// 32-bit floats.
+    #[default]
+    F32,
+    /// bfloat16: weights are rounded where they are used. For GPUs.
+    Bf16,
+}
+
+impl Precision {
+    /// The type of activations.
+    pub(crate) fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::Bf16 => DType::BF16,
+        }
+    }
 }
 
 /// Cosines and sines of rotary position embeddings (half-split layout; Su et al., arXiv 2104.09864).
@@ -111,10 +150,13 @@ pub struct LossScale {
 }
 
 impl Kernels {
-    /// Rows of `weight` `[V, d]` picked by `ids`: `[n, d]`.
-    pub(crate) fn embedding(self, weight: Tensor<2>, ids: &Arc<[u32]>) -> Tensor<2> {
+    /// Rows of `weight` `[V, d]` picked by `ids`: `[n, d]`, in the type of `precision` (always 32 bits on the CPU), which
+    /// all that is computed from them keeps.
+    pub(crate) fn embedding(self, weight: Tensor<2>, ids: &Arc<[u32]>, precision: Precision) -> Tensor<2> {
         match self {
-            Self::Plain => plain::embedding(weight, ids),
+            #[cfg(feature = "gpu")]
+            Self::Cube => cube::embedding(weight, ids, precision),
+            Self::Plain => plain::embedding(weight, ids, precision),
             Self::Fused => Tensor::from_dispatch(Dispatch::lm_embedding(weight.into_dispatch(), ids.clone())),
         }
     }
@@ -122,6 +164,8 @@ impl Kernels {
     /// `x / sqrt(mean(x^2) + eps) * gain` for each row of `x` `[n, d]`.
     pub(crate) fn rms_norm(self, x: Tensor<2>, gain: Tensor<1>, eps: f32) -> Tensor<2> {
         match self {
+            #[cfg(feature = "gpu")]
+            Self::Cube => cube::rms_norm(x, gain, eps),
             Self::Plain => plain::rms_norm(x, gain, eps),
             Self::Fused => Tensor::from_dispatch(Dispatch::lm_rms_norm(x.into_dispatch(), gain.into_dispatch(), eps)),
         }
@@ -130,6 +174,8 @@ impl Kernels {
     /// `residual + rms_norm(x)`.
     pub(crate) fn add_rms_norm(self, residual: Tensor<2>, x: Tensor<2>, gain: Tensor<1>, eps: f32) -> Tensor<2> {
         match self {
+            #[cfg(feature = "gpu")]
+            Self::Cube => cube::add_rms_norm(residual, x, gain, eps),
             Self::Plain => plain::add_rms_norm(residual, x, gain, eps),
             Self::Fused => {
                 let (residual, x, gain) = (residual.into_dispatch(), x.into_dispatch(), gain.into_dispatch());
@@ -141,6 +187,8 @@ impl Kernels {
     /// Causal self-attention of `x` `[n, d]` with norms on queries and keys and rotary positions: `[n, d]`.
     pub(crate) fn attention(self, x: Tensor<2>, weights: AttentionWeights, shape: &AttentionShape) -> Tensor<2> {
         match self {
+            #[cfg(feature = "gpu")]
+            Self::Cube => cube::attention(x, weights, shape),
             Self::Plain => plain::attention(x, weights, shape),
             Self::Fused => {
                 let AttentionWeights { q, k, v, o, q_norm, k_norm } = weights;
@@ -161,6 +209,8 @@ impl Kernels {
     /// `down(silu(gate(x)) * up(x))` for `x` `[n, d]`: `[n, d]` (SwiGLU, Shazeer, arXiv 2002.05202).
     pub(crate) fn feed_forward(self, x: Tensor<2>, gate: Tensor<2>, up: Tensor<2>, down: Tensor<2>) -> Tensor<2> {
         match self {
+            #[cfg(feature = "gpu")]
+            Self::Cube => cube::feed_forward(x, gate, up, down),
             Self::Plain => plain::feed_forward(x, gate, up, down),
             Self::Fused => {
                 let (x, gate) = (x.into_dispatch(), gate.into_dispatch());
@@ -173,6 +223,8 @@ impl Kernels {
     /// `x w^T`: `[n, out]` from `x` `[n, in]` and `w` `[out, in]`.
     pub(crate) fn linear(self, x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
         match self {
+            #[cfg(feature = "gpu")]
+            Self::Cube => plain::linear(x, w),
             Self::Plain => plain::linear(x, w),
             Self::Fused => Tensor::from_dispatch(Dispatch::lm_linear(x.into_dispatch(), w.into_dispatch())),
         }
@@ -182,6 +234,8 @@ impl Kernels {
     /// whose target counts. The gradient flows through the first number only.
     pub(crate) fn cross_entropy(self, hidden: Tensor<2>, head: Tensor<2>, targets: &Arc<[u32]>, scale: LossScale) -> Tensor<1> {
         match self {
+            #[cfg(feature = "gpu")]
+            Self::Cube => cube::cross_entropy(hidden, head, targets, scale),
             Self::Plain => plain::cross_entropy(hidden, head, targets, scale),
             Self::Fused => {
                 let (hidden, head) = (hidden.into_dispatch(), head.into_dispatch());
@@ -193,6 +247,8 @@ impl Kernels {
     /// Log-probability of each row's target, 0 where the target is ignored: `[n]`.
     pub(crate) fn token_log_probs(self, hidden: Tensor<2>, head: Tensor<2>, targets: &Arc<[u32]>) -> Tensor<1> {
         match self {
+            #[cfg(feature = "gpu")]
+            Self::Cube => cube::token_log_probs(hidden, head, targets),
             Self::Plain => plain::token_log_probs(hidden, head, targets),
             Self::Fused => {
                 let (hidden, head) = (hidden.into_dispatch(), head.into_dispatch());
@@ -211,6 +267,8 @@ impl Kernels {
         scale: UpdateScale,
     ) -> (Tensor<1>, [Tensor<1>; 2]) {
         match self {
+            #[cfg(feature = "gpu")]
+            Self::Cube => cube::adamw(value, gradient, [first, second], scale),
             Self::Plain => plain::adamw(value, gradient, [first, second], scale),
             Self::Fused => {
                 let [mut value, gradient, mut first, mut second] = [value, gradient, first, second].map(flex);
@@ -221,11 +279,11 @@ impl Kernels {
         }
     }
 
-    /// The sum of squares of a tensor without gradient, added up in a fixed order.
-    pub(crate) fn sum_of_squares(self, values: Tensor<1>) -> f64 {
+    /// The sum of squares of tensors without gradient, added up in a fixed order.
+    pub(crate) fn sum_of_squares<'a>(self, values: impl Iterator<Item = &'a Tensor<1>>) -> f64 {
         match self {
-            Self::Plain => plain::sum_of_squares(values),
-            Self::Fused => rows::sum_of_squares(fused::elements(&flex(values))),
+            Self::Fused => values.map(|values| rows::sum_of_squares(fused::elements(&flex(values.clone())))).sum(),
+            _ => plain::sum_of_squares(values),
         }
     }
 }

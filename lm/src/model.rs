@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 use crate::batch::{Batch, Tokens};
 use crate::config::ModelConfig;
 use crate::init::{initial_weights, parameter_shapes};
-use crate::kernels::{AttentionShape, AttentionWeights, Kernels, LossScale, RopeTable};
+use crate::kernels::{AttentionShape, AttentionWeights, Kernels, LossScale, Precision, RopeTable};
 use crate::weights::{Array, NamedArrays};
 
 pub mod decode;
@@ -97,6 +97,8 @@ pub struct Model {
     config: ModelConfig,
     #[module(skip)]
     kernels: Kernels,
+    #[module(skip)]
+    precision: Precision,
 }
 
 /// The loss of a batch.
@@ -182,7 +184,7 @@ impl Model {
         if let Some(name) = weights.into_keys().next() {
             return Err(WeightsError::Unexpected(name));
         }
-        Ok(Self { model: trunk, lm_head, config: config.clone(), kernels: Kernels::default() })
+        Ok(Self { model: trunk, lm_head, config: config.clone(), kernels: Kernels::on(device), precision: Precision::F32 })
     }
 
     /// The parameters, copied to the host.
@@ -212,6 +214,18 @@ impl Model {
         self
     }
 
+    /// The type the model computes in.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// The same model computing in `precision`.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
     /// The activations the head reads, after the last norm: `[n, d]`, one row per token.
     pub fn hidden(&self, tokens: &Tokens) -> Tensor<2> {
         let (config, kernels) = (&self.config, self.kernels);
@@ -226,7 +240,7 @@ impl Model {
             rope: RopeTable::new(0, tokens.length, config.head_dim, config.rope_theta),
             visible_from: tokens.visible_from.clone(),
         };
-        let mut x = kernels.embedding(self.model.embed_tokens.weight.val(), &tokens.ids);
+        let mut x = kernels.embedding(self.model.embed_tokens.weight.val(), &tokens.ids, self.precision);
         for block in &self.model.layers {
             let attention = &block.self_attn;
             let weights = AttentionWeights {

@@ -15,7 +15,7 @@ use crate::device;
 use crate::init::initial_weights;
 use crate::kernels::LossScale;
 use crate::loader::{DocumentMask, Ingredient, Loader, LoaderConfig, LoaderError};
-use crate::model::WeightsError;
+use crate::model::{Loss, WeightsError};
 use crate::observe::Observer;
 use crate::optim::{AdamW, AdamWConfig, OptimizerState, Trainer};
 use crate::schedule::{Rewarm, Schedule, Shape};
@@ -403,12 +403,19 @@ fn optimise(trainer: &mut Trainer, batch: &Batch, config: &PretrainConfig, lr: f
     let n_targets = batch.n_targets().max(1) as f64;
     let scale = LossScale { z_loss: config.z_loss, divisor: n_targets };
     let (mut cross_entropy, mut squared_lse) = (0.0, 0.0);
-    for micro in batch.micro_batches(config.micro_batch) {
-        let loss = trainer.model().loss(&micro, scale);
+    let losses: Vec<Loss> = batch
+        .micro_batches(config.micro_batch)
+        .map(|micro| {
+            let loss = trainer.model().loss(&micro, scale);
+            trainer.accumulate(&loss.tensor());
+            loss
+        })
+        .collect();
+    // Read at the end, so that a device is never left without work.
+    for loss in losses {
         let values = loss.read();
         cross_entropy += values.cross_entropy / n_targets;
         squared_lse += values.squared_lse / n_targets;
-        trainer.accumulate(&loss.tensor());
     }
     StepLoss { cross_entropy, squared_lse, grad_norm: trainer.update(lr) }
 }
