@@ -257,6 +257,34 @@ impl Kernels {
         }
     }
 
+    /// Rows `rows` of `x` `[n, d]`: `[rows, d]`. To gather the tokens of experts.
+    pub fn pick_rows(self, x: Tensor<2>, rows: &Arc<[u32]>) -> Tensor<2> {
+        match self {
+            #[cfg(feature = "gpu")]
+            Self::Cube => cube::pick_rows(x, rows),
+            _ => plain::pick_rows(x, rows),
+        }
+    }
+
+    /// The rows of `x` `[rows, d]` added up where `rows` says, `[n, d]` in 32-bit floats; the opposite of `pick_rows`.
+    pub fn add_rows(self, x: Tensor<2>, rows: &Arc<[u32]>, n: usize) -> Tensor<2> {
+        match self {
+            #[cfg(feature = "gpu")]
+            Self::Cube => cube::add_rows(x, rows, n),
+            _ => plain::add_rows(x, rows, n),
+        }
+    }
+
+    /// `(I + L)^-1` for every matrix of `below` `[m, c, c]`, where `L` is its part below the diagonal (the rest is not
+    /// read). The triangular system of the chunked gated delta rule (arXiv 2412.06464, section 3.3).
+    pub fn unit_lower_inverse(self, below: Tensor<3>) -> Tensor<3> {
+        match self {
+            #[cfg(feature = "gpu")]
+            Self::Cube => cube::unit_lower_inverse(below),
+            _ => plain::unit_lower_inverse(below),
+        }
+    }
+
     /// One AdamW update of a parameter without gradient: value, first and second moment. In place when they are owned
     /// uniquely.
     pub(crate) fn adamw(

@@ -5,20 +5,25 @@
 
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::batch::Batch;
 use crate::checkpoint::progress::Progress;
 use crate::checkpoint::{Checkpoint, CheckpointError, TrainingRecord, TrainingState};
 use crate::config::ModelConfig;
 use crate::device;
 use crate::init::initial_weights;
-use crate::kernels::LossScale;
+use crate::kernels::Precision;
 use crate::loader::{DocumentMask, Ingredient, Loader, LoaderConfig, LoaderError};
-use crate::model::{Loss, WeightsError};
+use crate::model::WeightsError;
 use crate::observe::Observer;
-use crate::optim::{AdamW, AdamWConfig, OptimizerState, Trainer};
+use crate::optim::{AdamWConfig, OptimizerState};
+use crate::parallel::{Origin, ParallelError, StepValues};
 use crate::schedule::{Rewarm, Schedule, Shape};
+
+mod learner;
+
+use learner::Learner;
 
 /// Why training did not finish.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +37,9 @@ pub enum TrainError {
     /// The batches could not be made.
     #[error(transparent)]
     Loader(#[from] LoaderError),
+    /// The replicas of a data-parallel run failed.
+    #[error(transparent)]
+    Parallel(#[from] ParallelError),
     /// The configuration makes no sense.
     #[error("training configuration: {0}")]
     Config(String),
@@ -267,7 +275,23 @@ struct Position {
     recent_bits: Vec<u64>,
 }
 
-/// Trains from `start` on `ingredients` and writes the resulting checkpoint into the existing directory `out`.
+/// Where a run computes. Not part of what decides a run: results differ by rounding only.
+#[derive(Clone, Debug)]
+pub struct Placement {
+    /// One or more devices; several train together, see [`crate::parallel`].
+    pub devices: Vec<Device>,
+    /// The type that activations and matrix products are computed in.
+    pub precision: Precision,
+}
+
+impl Default for Placement {
+    /// The CPU, in 32-bit floats.
+    fn default() -> Self {
+        Self { devices: vec![device::cpu()], precision: Precision::F32 }
+    }
+}
+
+/// Trains from `start` on `ingredients` on the CPU and writes the resulting checkpoint into the existing directory `out`.
 ///
 /// With `saving`, an interrupted run called again goes on from its last saved state and reaches the same bits. The saved
 /// states are removed when the result is written.
@@ -275,6 +299,22 @@ struct Position {
 /// # Errors
 /// When a file fails, the configuration is unusable, the loss diverges, or the observer asks to stop.
 pub fn pretrain(
+    config: &PretrainConfig,
+    start: &Start,
+    ingredients: Vec<Ingredient>,
+    out: &Path,
+    saving: Option<Saving<'_>>,
+    observer: &mut dyn Observer,
+) -> Result<PretrainSummary, TrainError> {
+    pretrain_on(&Placement::default(), config, start, ingredients, out, saving, observer)
+}
+
+/// [`pretrain`] on other devices.
+///
+/// # Errors
+/// As [`pretrain`], and when a device's thread is lost.
+pub fn pretrain_on(
+    placement: &Placement,
     config: &PretrainConfig,
     start: &Start,
     ingredients: Vec<Ingredient>,
@@ -294,7 +334,9 @@ pub fn pretrain(
     };
     let training = checkpoint.training.take().unwrap_or_default();
     let mut record = training.record;
-    let model = checkpoint.model(&device::cpu())?;
+    let first = placement.devices.first().ok_or(ParallelError::NoDevice)?;
+    let here = device::cpu();
+    let model = checkpoint.model(if placement.devices.len() == 1 { first } else { &here })?;
     drop(checkpoint);
     let model_config = model.config().clone();
     let peak = f64::from_bits(position.peak_bits);
@@ -312,20 +354,28 @@ pub fn pretrain(
         },
         ingredients,
     )?;
-    let optimizer = AdamW::from_state(config.optimizer, training.optimizer);
-    let mut trainer = Trainer::new(model, optimizer, config.max_grad_norm);
+    let mut learner = Learner::new(
+        Origin {
+            model,
+            optimizer: config.optimizer,
+            state: training.optimizer,
+            max_grad_norm: config.max_grad_norm,
+            precision: placement.precision,
+        },
+        &placement.devices,
+    )?;
     let mut pace = Pace::new(observer.elapsed());
     let n_recent = n_steps.div_ceil(10);
-    let snapshot = |trainer: &Trainer, record: &TrainingRecord| Checkpoint {
-        config: model_config.clone(),
-        weights: trainer.model().weights(),
-        training: Some(TrainingState { record: record.clone(), optimizer: trainer.optimizer_state() }),
+    let snapshot = |learner: &Learner, record: &TrainingRecord| -> Result<Checkpoint, TrainError> {
+        let (weights, optimizer) = learner.snapshot()?;
+        let training = Some(TrainingState { record: record.clone(), optimizer });
+        Ok(Checkpoint { config: model_config.clone(), weights, training })
     };
     record.peak_lr = peak;
     for step in position.step + 1..=n_steps {
         let lr = schedule.at(behind + step);
         let batch = loader.batch(step - 1)?;
-        let loss = optimise(&mut trainer, &batch, config, lr);
+        let loss = learner.step(&batch, config, lr)?;
         record.step += 1;
         record.tokens += config.batch_tokens;
         record.lr = lr;
@@ -347,7 +397,7 @@ pub fn pretrain(
                 || step.is_multiple_of(saving.every_steps.max(1))
                 || pace.since_saving(observer.elapsed()) >= saving.every_seconds
             {
-                progress.save(step, &snapshot(&trainer, &record), &position)?;
+                progress.save(step, &snapshot(&learner, &record)?, &position)?;
                 pace.saved(observer.elapsed());
             }
         }
@@ -355,7 +405,7 @@ pub fn pretrain(
             return Err(TrainError::Stopped { step, total: n_steps });
         }
     }
-    snapshot(&trainer, &record).write(out)?;
+    snapshot(&learner, &record)?.write(out)?;
     if let Some(progress) = &progress {
         progress.clear()?;
     }
@@ -391,41 +441,12 @@ fn begin(config: &PretrainConfig, start: &Start) -> Result<(Checkpoint, Position
     Ok((checkpoint, Position { peak_bits: peak.to_bits(), ..Position::default() }))
 }
 
-/// What one step measured; sums are divided by the number of targets.
-struct StepLoss {
-    cross_entropy: f64,
-    squared_lse: f64,
-    grad_norm: f64,
-}
-
-/// One step: gradients of all micro-batches, each divided by the targets of the whole batch, then one update.
-fn optimise(trainer: &mut Trainer, batch: &Batch, config: &PretrainConfig, lr: f64) -> StepLoss {
-    let n_targets = batch.n_targets().max(1) as f64;
-    let scale = LossScale { z_loss: config.z_loss, divisor: n_targets };
-    let (mut cross_entropy, mut squared_lse) = (0.0, 0.0);
-    let losses: Vec<Loss> = batch
-        .micro_batches(config.micro_batch)
-        .map(|micro| {
-            let loss = trainer.model().loss(&micro, scale);
-            trainer.accumulate(&loss.tensor());
-            loss
-        })
-        .collect();
-    // Read at the end, so that a device is never left without work.
-    for loss in losses {
-        let values = loss.read();
-        cross_entropy += values.cross_entropy / n_targets;
-        squared_lse += values.squared_lse / n_targets;
-    }
-    StepLoss { cross_entropy, squared_lse, grad_norm: trainer.update(lr) }
-}
-
 /// Reports the numbers of a step under OLMo-core's names.
 fn report(
     observer: &mut dyn Observer,
     config: &PretrainConfig,
     step: u64,
-    loss: &StepLoss,
+    loss: &StepValues,
     lr: f64,
     record: &TrainingRecord,
     tokens_per_second: Option<f64>,

@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Cube, Dispatch, backend_extension};
-use burn::tensor::{DType, Device, Shape, Tensor, TensorData};
+use burn::tensor::{DType, Shape, Tensor, TensorData};
 use burn_cubecl::CubeBackend;
 
 use super::{AttentionShape, AttentionWeights, LossScale, Precision, RopeTable, UpdateScale, plain};
 
 mod attention;
+mod delta;
 mod gradients;
 mod head;
 mod launch;
@@ -146,6 +147,12 @@ pub(crate) trait CubeKernels: Backend {
     #[fusion(meta = |dy, _ids, vocab| spec([*vocab, dy.shape[1]], DType::F32))]
     fn cube_add_up(dy: FloatTensor<Self>, ids: Arc<[u32]>, vocab: usize) -> FloatTensor<Self>;
 
+    #[fusion(dtype = below, shape = below)]
+    fn cube_unit_lower_inverse(below: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    #[fusion(dtype = inverse, shape = inverse)]
+    fn cube_unit_lower_inverse_backward(inverse: FloatTensor<Self>, upstream: FloatTensor<Self>) -> FloatTensor<Self>;
+
     #[fusion(meta = |value, _gradient, first, second, _scale| (value.clone(), first.clone(), second.clone()))]
     fn cube_adamw(
         value: FloatTensor<Self>,
@@ -238,6 +245,14 @@ impl CubeKernels for CubeBackend {
         rows::add_up(dy, &ids, vocab)
     }
 
+    fn cube_unit_lower_inverse(below: Floats) -> Floats {
+        delta::unit_lower_inverse(below)
+    }
+
+    fn cube_unit_lower_inverse_backward(inverse: Floats, upstream: Floats) -> Floats {
+        delta::unit_lower_inverse_backward(inverse, upstream)
+    }
+
     fn cube_adamw(
         value: Floats,
         gradient: Floats,
@@ -270,7 +285,9 @@ pub(crate) trait CubeOps: Backend {
         scale: LossScale,
     ) -> FloatTensor<Self>;
     fn lm_cube_log_probs(hidden: FloatTensor<Self>, head: FloatTensor<Self>, targets: Arc<[u32]>) -> FloatTensor<Self>;
-    fn lm_cube_embedding(weight: FloatTensor<Self>, ids: Arc<[u32]>, dtype: DType) -> FloatTensor<Self>;
+    fn lm_cube_pick(weight: FloatTensor<Self>, ids: Arc<[u32]>, dtype: DType) -> FloatTensor<Self>;
+    fn lm_cube_add_up(x: FloatTensor<Self>, ids: Arc<[u32]>, n: usize) -> FloatTensor<Self>;
+    fn lm_cube_unit_lower_inverse(below: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
 type Lazy = FloatTensor<Cube>;
@@ -304,14 +321,35 @@ impl CubeOps for Cube {
         Cube::cube_log_probs(hidden, head, targets).0
     }
 
-    fn lm_cube_embedding(weight: Lazy, ids: Arc<[u32]>, dtype: DType) -> Lazy {
+    fn lm_cube_pick(weight: Lazy, ids: Arc<[u32]>, dtype: DType) -> Lazy {
         Cube::cube_pick(weight, ids, dtype)
+    }
+
+    fn lm_cube_add_up(x: Lazy, ids: Arc<[u32]>, n: usize) -> Lazy {
+        Cube::cube_add_up(x, ids, n)
+    }
+
+    fn lm_cube_unit_lower_inverse(below: Lazy) -> Lazy {
+        Cube::cube_unit_lower_inverse(below)
     }
 }
 
 /// Rows of `weight` picked by `ids`, in the type that the model computes in.
 pub(super) fn embedding(weight: Tensor<2>, ids: &Arc<[u32]>, precision: Precision) -> Tensor<2> {
-    Tensor::from_dispatch(Dispatch::lm_cube_embedding(weight.into_dispatch(), ids.clone(), precision.dtype()))
+    Tensor::from_dispatch(Dispatch::lm_cube_pick(weight.into_dispatch(), ids.clone(), precision.dtype()))
+}
+
+pub(super) fn pick_rows(x: Tensor<2>, rows: &Arc<[u32]>) -> Tensor<2> {
+    let dtype = x.dtype();
+    Tensor::from_dispatch(Dispatch::lm_cube_pick(x.into_dispatch(), rows.clone(), dtype))
+}
+
+pub(super) fn add_rows(x: Tensor<2>, rows: &Arc<[u32]>, n: usize) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::lm_cube_add_up(x.into_dispatch(), rows.clone(), n))
+}
+
+pub(super) fn unit_lower_inverse(below: Tensor<3>) -> Tensor<3> {
+    Tensor::from_dispatch(Dispatch::lm_cube_unit_lower_inverse(below.into_dispatch()))
 }
 
 pub(super) fn rms_norm(x: Tensor<2>, gain: Tensor<1>, eps: f32) -> Tensor<2> {

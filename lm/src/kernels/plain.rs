@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Bool, DType, Device, FloatDType, Int, Tensor, TensorData, activation};
+use burn::tensor::{Bool, DType, Device, FloatDType, IndexingUpdateOp, Int, Tensor, TensorData, activation};
 
 use super::{AttentionShape, AttentionWeights, LossScale, Precision, UpdateScale};
 use crate::batch::IGNORED;
@@ -21,6 +21,30 @@ fn float_tensor(values: Vec<f32>, device: &Device) -> Tensor<1> {
 pub(crate) fn embedding(weight: Tensor<2>, ids: &Arc<[u32]>, precision: Precision) -> Tensor<2> {
     let indices = int_tensor(ids.iter().map(|id| i64::from(*id)), &weight.device());
     like(weight.select(0, indices), precision.dtype())
+}
+
+pub(crate) fn pick_rows(x: Tensor<2>, rows: &Arc<[u32]>) -> Tensor<2> {
+    let index = int_tensor(rows.iter().map(|row| i64::from(*row)), &x.device());
+    x.select(0, index)
+}
+
+pub(crate) fn add_rows(x: Tensor<2>, rows: &Arc<[u32]>, n: usize) -> Tensor<2> {
+    let device = x.device();
+    let index = int_tensor(rows.iter().map(|row| i64::from(*row)), &device);
+    let zeros = Tensor::zeros([n, x.dims()[1]], &device);
+    zeros.select_assign(0, index, like(x, DType::F32), IndexingUpdateOp::Add)
+}
+
+/// Forward substitution, row after row.
+pub(crate) fn unit_lower_inverse(below: Tensor<3>) -> Tensor<3> {
+    let [m, side, _] = below.dims();
+    let unit = Tensor::<2>::eye(side, &below.device()).unsqueeze::<3>().repeat_dim(0, m);
+    let mut inverse = unit.clone().narrow(1, 0, 1);
+    for row in 1..side {
+        let known = below.clone().narrow(1, row, 1).narrow(2, 0, row).matmul(inverse.clone());
+        inverse = Tensor::cat(vec![inverse, unit.clone().narrow(1, row, 1).sub(known)], 1);
+    }
+    inverse
 }
 
 /// `x` in the type `dtype`.

@@ -8,16 +8,19 @@ use rayon::prelude::*;
 
 use super::{Gain, Matrix, Model};
 use crate::config::ModelConfig;
+use crate::device;
 use crate::kernels::rows::{self, Turn};
 use crate::kernels::{self, AttentionLayout, RopeTable, attend_one_row, fused, matmul, simd};
 
-/// Weights shared with a model, on the CPU.
+/// Weights on the CPU, shared with a model that is there too.
 #[derive(Clone, Debug)]
 struct Shared(burn::backend::flex::FlexTensor);
 
 impl Shared {
     fn new<const D: usize>(parameter: &Param<Tensor<D>>) -> Self {
-        Self(kernels::flex(parameter.val().without_autodiff()))
+        let value = parameter.val().without_autodiff();
+        let here = device::cpu();
+        Self(kernels::flex(if value.device() == here { value } else { value.to_device(&here) }))
     }
 
     fn matrix(matrix: &Matrix) -> Self {
@@ -109,10 +112,7 @@ impl KvCache {
 }
 
 impl Decoder {
-    /// A decoder over the present weights of `model`.
-    ///
-    /// # Panics
-    /// When the model is not on the CPU.
+    /// A decoder over the present weights of `model`; decoding is always on the CPU, which a model elsewhere is copied to.
     pub fn new(model: &Model) -> Self {
         let layers = model.model.layers.iter().map(|block| Layer {
             q: Shared::matrix(&block.self_attn.q_proj),

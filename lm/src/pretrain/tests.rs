@@ -150,3 +150,20 @@ fn a_loss_that_is_no_number_stops_the_run() {
     assert!(matches!(error, TrainError::Diverged { .. }), "{error}");
     assert!(!out.path().join("config.json").exists());
 }
+
+#[test]
+fn two_replicas_follow_one_device() {
+    let run = |devices: usize| {
+        let dir = tempfile::tempdir().unwrap();
+        let placement = Placement { devices: vec![device::cpu(); devices], ..Placement::default() };
+        let mut recorder = Recorder::default();
+        pretrain_on(&placement, &config(4), &start(), source(), dir.path(), None, &mut recorder).unwrap();
+        recorder.losses
+    };
+    let (one, two) = (run(1), run(2));
+    assert!(one.iter().zip(&two).all(|(one, two)| (one - two).abs() < 1e-4), "{one:?} {two:?}");
+    let dir = tempfile::tempdir().unwrap();
+    let nowhere = Placement { devices: Vec::new(), ..Placement::default() };
+    let error = pretrain_on(&nowhere, &config(1), &start(), source(), dir.path(), None, &mut Recorder::default());
+    assert!(error.unwrap_err().to_string().contains("at least one device"));
+}

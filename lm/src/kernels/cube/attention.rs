@@ -303,7 +303,7 @@ fn delta_kernel<F: Float>(
 }
 
 /// `a b`, or `a b^T`, or `a^T b` of batches of matrices, as `dtype`.
-fn product(a: CubeTensor, b: CubeTensor, turned: Turned, dtype: DType) -> CubeTensor {
+pub(super) fn product(a: CubeTensor, b: CubeTensor, turned: Turned, dtype: DType) -> CubeTensor {
     let flip = |mut tensor: CubeTensor| {
         let rank = tensor.meta.shape().num_dims();
         tensor.meta.swap(rank - 2, rank - 1);
@@ -321,8 +321,6 @@ fn product(a: CubeTensor, b: CubeTensor, turned: Turned, dtype: DType) -> CubeTe
     let out = unwritten(&a, &shape, dtype);
     matmul(a, b, Some(out), MatmulStrategy::default(), dtype).expect("the shapes of a product fit")
 }
-
-pub(super) use product as matrix_product;
 
 /// The masks of a batch on the device; one unused number where there are none.
 fn masks(like: &CubeTensor, shape: &Attend) -> CubeTensor {

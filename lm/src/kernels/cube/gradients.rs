@@ -82,8 +82,17 @@ backward!(LogProbs, 2, ([Lazy; 3], Arc<[u32]>), |([hidden, head, lse], targets),
     register!(grads, parents, [dhidden, dhead]);
 });
 
-backward!(Embedding, 1, (Arc<[u32]>, usize), |(ids, vocab), dy, parents, grads| {
-    register!(grads, parents, [Cube::cube_add_up(dy, ids, vocab)]);
+backward!(Pick, 1, (Arc<[u32]>, usize, DType), |(ids, n, dtype), dy, parents, grads| {
+    let sum = Cube::cube_add_up(dy, ids, n);
+    register!(grads, parents, [if dtype == DType::F32 { sum } else { Cube::float_cast(sum, float_dtype(dtype)) }]);
+});
+
+backward!(AddUp, 1, (Arc<[u32]>, DType), |(ids, dtype), dy, parents, grads| {
+    register!(grads, parents, [Cube::cube_pick(dy, ids, dtype)]);
+});
+
+backward!(UnitLowerInverse, 1, Lazy, |inverse, dy, parents, grads| {
+    register!(grads, parents, [Cube::cube_unit_lower_inverse_backward(inverse, dy)]);
 });
 
 fn float_dtype(dtype: DType) -> FloatDType {
@@ -172,12 +181,31 @@ impl<C: CheckpointStrategy> CubeOps for Autodiff<Cube, C> {
         }
     }
 
-    fn lm_cube_embedding(weight: FloatTensor<Self>, ids: Arc<[u32]>, dtype: DType) -> FloatTensor<Self> {
+    fn lm_cube_pick(weight: FloatTensor<Self>, ids: Arc<[u32]>, dtype: DType) -> FloatTensor<Self> {
         let (weight, node) = weight.into_parts();
-        let vocab = weight.shape()[0];
+        let (n, of) = (weight.shape()[0], weight.dtype());
         let y = Cube::cube_pick(weight, ids.clone(), dtype);
-        match Embedding.prepare::<C>([node]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish((ids, vocab), y),
+        match Pick.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((ids, n, of), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn lm_cube_add_up(x: FloatTensor<Self>, ids: Arc<[u32]>, n: usize) -> FloatTensor<Self> {
+        let (x, node) = x.into_parts();
+        let dtype = x.dtype();
+        let y = Cube::cube_add_up(x, ids.clone(), n);
+        match AddUp.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((ids, dtype), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn lm_cube_unit_lower_inverse(below: FloatTensor<Self>) -> FloatTensor<Self> {
+        let (below, node) = below.into_parts();
+        let y = Cube::cube_unit_lower_inverse(below);
+        match UnitLowerInverse.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(y.clone(), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
     }

@@ -9,7 +9,7 @@ use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
 use super::Turned;
-use super::attention::matrix_product as product;
+use super::attention::product;
 use super::launch::{ROW_UNITS, arg, cube_max, cube_sum, elem, per_element, per_row, unwritten, upload, whole, zeroed};
 use crate::kernels::LossScale;
 
@@ -112,15 +112,8 @@ fn logit_gradient_kernel<F: Float>(
         let mut gradient = 0.0f32;
         if target < vocab {
             // The loss grows with the log-sum-exp by `a` and falls with the target's logit by `b`.
-            let mut a = 0.0f32;
-            let mut b = 0.0f32;
-            if per_row {
-                a = -upstream[row];
-                b = a;
-            } else {
-                b = 1.0f32 / divisor;
-                a = b * (1.0f32 + 2.0f32 * z_loss * lse[row]);
-            }
+            let b = if comptime!(per_row) { -upstream[row] } else { 1.0f32 / divisor };
+            let a = b * (1.0f32 + 2.0f32 * z_loss * lse[row]);
             gradient = (logits[at] - lse[row]).exp() * a;
             if at % vocab == target {
                 gradient -= b;

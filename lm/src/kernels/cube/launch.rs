@@ -26,7 +26,9 @@ pub(super) fn unwritten(like: &CubeTensor, shape: &[usize], dtype: DType) -> Cub
 
 /// A tensor of zeros beside `like`.
 pub(super) fn zeroed(like: &CubeTensor, shape: &[usize], dtype: DType) -> CubeTensor {
-    zeros(like.device.clone(), Shape::from(shape.to_vec()), dtype)
+    // Made in one dimension because Burn would leave gaps between rows.
+    let flat = zeros(like.device.clone(), Shape::from(vec![shape.iter().product::<usize>()]), dtype);
+    CubeTensor::new_contiguous(flat.client, flat.device, Shape::from(shape.to_vec()), flat.handle, dtype)
 }
 
 /// Numbers from the host beside `like`.

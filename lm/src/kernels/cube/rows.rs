@@ -332,13 +332,13 @@ pub(super) fn swiglu_backward(gate: CubeTensor, up: CubeTensor, dy: CubeTensor) 
 }
 
 #[cube(launch)]
-fn pick_kernel<F: Float>(
-    weight: &[f32],
+fn pick_kernel<S: Float, F: Float>(
+    weight: &[S],
     ids: &[u32],
     out: &mut [F],
     total: usize,
     width: usize,
-    #[define(F)] _dtype: ElemType,
+    #[define(S, F)] _dtypes: [ElemType; 2],
 ) {
     let at = ABSOLUTE_POS;
     if at < total {
@@ -364,7 +364,7 @@ pub(super) fn pick(weight: CubeTensor, ids: &[u32], dtype: DType) -> CubeTensor 
         arg(&out),
         total,
         width,
-        elem(&out),
+        [elem(&weight), elem(&out)],
     );
     out
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::*;
 use crate::batch::{Batch, IGNORED, Tokens};
@@ -182,6 +182,43 @@ fn cross_entropy_agrees() {
 fn token_log_probs_agree() {
     let matrices = [([90, 8], "hidden", 0.0, 1.0), ([500, 8], "head", 0.0, 1.0)];
     compare(&matrices, &[], |kernels, m, _| kernels.token_log_probs(m[0].clone(), m[1].clone(), &targets()));
+}
+
+#[test]
+fn rows_picked_and_added_agree() {
+    let rows: Arc<[u32]> = vec![2, 0, 2, 5, 1, 2].into();
+    compare(&[([6, 40], "x", 0.0, 1.0)], &[], |kernels, m, _| flat(kernels.pick_rows(m[0].clone(), &rows)));
+    compare(&[([6, 40], "x", 0.0, 1.0)], &[], |kernels, m, _| flat(kernels.add_rows(m[0].clone(), &rows, 7)));
+}
+
+#[test]
+fn the_inverse_of_a_unit_lower_matrix_agrees() {
+    compare(&[([3 * 16, 16], "below", 0.0, 0.3)], &[], |kernels, m, _| {
+        flat(kernels.unit_lower_inverse(m[0].clone().reshape([3, 16, 16])))
+    });
+}
+
+#[test]
+fn adamw_agrees() {
+    let scale = UpdateScale {
+        lr: 1e-2,
+        keep: 0.999,
+        beta1: 0.9,
+        beta2: 0.95,
+        eps: 1e-8,
+        first_correction: 1.0 / (1.0 - 0.81),
+        second_correction: 1.0 / (1.0 - 0.9025),
+        gradient: 0.7,
+    };
+    let run = |kernels: Kernels, device: &Device| {
+        let value = |label: &str| leaf([1000], label, 0.0, 1.0, device).without_autodiff();
+        let second = value("second").abs();
+        let (value, [first, second]) = kernels.adamw(value("p"), value("g"), [value("first"), second], scale);
+        [host(value), host(first), host(second)]
+    };
+    for (found, wanted) in run(Kernels::Cube, &gpu()).iter().zip(&run(Kernels::Plain, &device::cpu())) {
+        assert_close("adamw", found, wanted, 1e-5);
+    }
 }
 
 #[test]
