@@ -67,7 +67,7 @@ pub(super) fn cube_sum(value: f32, #[comptime] units: usize) -> f32 {
     let unit = UNIT_POS as usize;
     shared[unit] = value;
     sync_cube();
-    let mut half = units / 2;
+    let mut half = CUBE_DIM as usize / 2;
     while half > 0 {
         if unit < half {
             let other = shared[unit + half];
@@ -88,7 +88,7 @@ pub(super) fn cube_max(value: f32, #[comptime] units: usize) -> f32 {
     let unit = UNIT_POS as usize;
     shared[unit] = value;
     sync_cube();
-    let mut half = units / 2;
+    let mut half = CUBE_DIM as usize / 2;
     while half > 0 {
         if unit < half {
             let other = shared[unit + half];
