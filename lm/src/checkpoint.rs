@@ -23,6 +23,7 @@ use crate::model::{Model, WeightsError};
 use crate::optim::OptimizerState;
 use crate::weights::{Array, NamedArrays};
 
+mod layout;
 pub mod progress;
 
 /// Why a checkpoint cannot be read or written.
@@ -145,6 +146,8 @@ impl Checkpoint {
         } else {
             weights = read_tensors(&dir.join("model.safetensors"))?;
         }
+        let weights = layout::from_files(&config, weights)
+            .map_err(|reason| CheckpointError::Tensors { path: dir.to_path_buf(), reason })?;
         let training = dir.join("training.json");
         let training = if fs::exists(&training)? { Some(read_training(dir)?) } else { None };
         Ok(Self { config, weights, training })
@@ -156,7 +159,7 @@ impl Checkpoint {
     /// When a file cannot be written.
     pub fn write(&self, dir: &Path) -> Result<(), CheckpointError> {
         write_json(&dir.join("config.json"), &self.config.to_hf())?;
-        write_tensors(&dir.join("model.safetensors"), &self.weights)?;
+        write_tensors(&dir.join("model.safetensors"), &layout::to_files(&self.config, &self.weights))?;
         if let Some(training) = &self.training {
             let TrainingState { record, optimizer } = training;
             let file = TrainingFile { format: TRAINING_FORMAT, optimizer_step: optimizer.step, record: record.clone() };

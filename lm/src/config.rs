@@ -1,9 +1,17 @@
-//! The shape of a model: sizes, family, named configurations, parameter and FLOP counts, `config.json`.
+//! The shape of a model: what each block is made of, layer by layer, and how the pieces fit together.
 //!
-//! Knows no tensor and no file; `checkpoint` reads and writes the JSON that this file converts.
+//! A family is a way to fill in this type (`families`) and a spelling in files (`hf`); nothing else in this crate asks
+//! for it. Knows no tensor and no file.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+
+mod count;
+mod families;
+mod hf;
+#[cfg(test)]
+mod tests;
+
+pub use families::{Family, Sizes};
 
 /// Why a model configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -14,12 +22,29 @@ pub enum ConfigError {
     /// A field of a Hugging Face `config.json` is missing or has the wrong type.
     #[error("config.json: field `{0}` is missing or has the wrong type")]
     Field(String),
+    /// A field of a Hugging Face `config.json` has a value that this crate does not compute.
+    #[error("config.json: `{field}` = {value} is not supported: {reason}")]
+    Unsupported {
+        /// The field.
+        field: String,
+        /// Its value.
+        value: String,
+        /// What is supported instead.
+        reason: String,
+    },
     /// The `model_type` is not one this crate implements.
-    #[error("config.json: model_type `{0}` is not supported; supported: olmo2")]
-    Family(String),
+    #[error("config.json: model_type `{name}` is not supported; supported: {known}")]
+    Family {
+        /// What was found.
+        name: String,
+        /// The types that exist.
+        known: String,
+    },
     /// No configuration has that name.
-    #[error("unknown model size `{name}`; known sizes: {known}")]
+    #[error("{family} has no size `{name}`; known sizes: {known}")]
     Size {
+        /// The family.
+        family: String,
         /// What was asked for.
         name: String,
         /// The names that exist.
@@ -27,150 +52,81 @@ pub enum ConfigError {
     },
 }
 
-/// The architecture family, which decides the block's structure.
+/// Normalisation of activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Family {
-    /// OLMo 2: norms on the sub-layer outputs, full-width QK-norm, RoPE, SwiGLU, untied head (arXiv 2501.00656).
-    Olmo2,
+pub enum NormKind {
+    /// `x / sqrt(mean(x^2) + eps) * gain`.
+    Rms,
+    /// `(x - mean) / sqrt(var + eps)` without gain or bias: OLMo 1.
+    Layer,
 }
 
-/// Sizes and constants of a decoder-only transformer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Where the norms of a block stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NormOrder {
+    /// `h = x + mix(norm(x))`, `y = h + ffn(norm(h))`.
+    Pre,
+    /// `h = x + norm(mix(x))`, `y = h + norm(ffn(h))`: the norm on what a sub-layer gives (OLMo 2, section 3).
+    Post,
+}
+
+/// How rotary frequencies are changed for contexts longer than those of pretraining.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum RopeScaling {
+    /// All frequencies divided by `factor` (position interpolation, Chen et al., arXiv 2306.15595).
+    Linear {
+        /// Old positions per new one.
+        factor: f64,
+    },
+    /// Low frequencies interpolated, high ones kept, logits sharpened (YaRN, Peng et al., arXiv 2309.00071).
+    Yarn {
+        /// Length after over length before.
+        factor: f64,
+        /// Length before.
+        original_max_position_embeddings: usize,
+        /// Rotations over the old length above which a frequency is kept.
+        beta_fast: f64,
+        /// Rotations below which a frequency is interpolated in full.
+        beta_slow: f64,
+        /// What cosines and sines are multiplied by; `None`: `0.1 ln(factor) + 1`.
+        attention_factor: Option<f64>,
+    },
+}
+
+/// Rotary position embeddings (half-split layout; Su et al., arXiv 2104.09864).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ModelConfig {
-    /// Architecture family.
-    pub family: Family,
-    /// Rows of the embedding and of the head.
-    pub vocab_size: usize,
-    /// Width of the residual stream, `d`.
-    pub hidden_size: usize,
-    /// Number of blocks.
-    pub n_layers: usize,
-    /// Number of query heads, `H`.
-    pub n_heads: usize,
-    /// Number of key and value heads, `K`; divides `n_heads`.
-    pub n_kv_heads: usize,
-    /// Width of one head, `D`; even.
-    pub head_dim: usize,
-    /// Hidden width of the feed-forward layer, `F`.
-    pub intermediate_size: usize,
-    /// Base of the rotary frequencies.
-    pub rope_theta: f64,
-    /// Epsilon of every RMSNorm.
-    pub rms_norm_eps: f64,
-    /// Longest sequence the model is meant for (written to `config.json`, not enforced).
-    pub max_position_embeddings: usize,
-    /// Token that ends a document.
-    pub eos_token_id: u32,
-    /// Token that fills up a row.
-    pub pad_token_id: u32,
+pub struct Rope {
+    /// Base of the frequencies.
+    pub theta: f64,
+    /// Change of the frequencies for long contexts.
+    pub scaling: Option<RopeScaling>,
 }
 
-/// One row of the table of named sizes: name, layers, width, heads, key/value heads, feed-forward width, vocabulary.
-type Size = (&'static str, usize, usize, usize, usize, usize, usize);
+/// Causal softmax attention.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attention {
+    /// Query heads, `H`.
+    pub n_heads: usize,
+    /// Key and value heads, `K`; divides `n_heads`.
+    pub n_kv_heads: usize,
+    /// Width of a head, `D`; even.
+    pub head_dim: usize,
+    /// Whether queries and keys pass an RMSNorm over all heads together.
+    pub qk_norm: bool,
+    /// Queries, keys and values are clamped to `[-clip, clip]`, after the norms.
+    pub clip_qkv: Option<f64>,
+    /// A query sees this many keys, itself included; `None`: all before it.
+    pub window: Option<usize>,
+    /// Rotary positions; `None`: none (NoPE).
+    pub rope: Option<Rope>,
+}
 
-/// OLMo 2 sizes. The larger ones are those of OLMo-core and of the released models (arXiv 2501.00656, table 2);
-/// the head width is 64 in the ladder up to `370M` and 128 in the released models.
-const OLMO2_SIZES: &[Size] = &[
-    ("pico", 2, 64, 2, 2, 192, 512),
-    ("nano", 4, 128, 4, 4, 512, 4096),
-    ("micro", 6, 256, 8, 8, 1024, 4096),
-    ("190M", 12, 768, 12, 12, 3072, 100_352),
-    ("370M", 16, 1024, 16, 16, 4096, 100_352),
-    ("1B", 16, 2048, 16, 16, 8192, 100_352),
-    ("7B", 32, 4096, 32, 32, 11_008, 100_352),
-    ("13B", 40, 5120, 40, 40, 13_824, 100_352),
-    ("32B", 64, 5120, 40, 8, 27_648, 100_352),
-];
-
-impl ModelConfig {
-    /// The OLMo 2 configuration called `size`, for example `nano`, `190M`, `1B`, `7B`.
-    ///
-    /// # Errors
-    /// [`ConfigError::Size`] when there is none of that name.
-    pub fn olmo2(size: &str) -> Result<Self, ConfigError> {
-        let &(_, n_layers, hidden_size, n_heads, n_kv_heads, intermediate_size, vocab_size) = OLMO2_SIZES
-            .iter()
-            .find(|row| row.0 == size)
-            .ok_or_else(|| ConfigError::Size { name: size.into(), known: Self::olmo2_sizes().join(", ") })?;
-        let dolma2 = vocab_size > 100_000;
-        Ok(Self {
-            family: Family::Olmo2,
-            vocab_size,
-            hidden_size,
-            n_layers,
-            n_heads,
-            n_kv_heads,
-            head_dim: hidden_size / n_heads,
-            intermediate_size,
-            rope_theta: 500_000.0,
-            rms_norm_eps: 1e-6,
-            max_position_embeddings: if dolma2 { 4096 } else { 256 },
-            eos_token_id: if dolma2 { 100_257 } else { 0 },
-            pad_token_id: if dolma2 { 100_277 } else { 1 },
-        })
-    }
-
-    /// Names that [`ModelConfig::olmo2`] accepts, from small to large.
-    pub fn olmo2_sizes() -> Vec<&'static str> {
-        OLMO2_SIZES.iter().map(|row| row.0).collect()
-    }
-
-    /// The same model at half the width: half the heads, half the feed-forward units, the same head width and depth.
-    ///
-    /// Growing the result with factor 2 gives back this configuration.
-    ///
-    /// # Errors
-    /// When a size is odd.
-    pub fn half_width(&self) -> Result<Self, ConfigError> {
-        let half = |name: &str, n: usize| {
-            if n.is_multiple_of(2) { Ok(n / 2) } else { Err(ConfigError::Invalid(format!("{name} = {n} cannot be halved"))) }
-        };
-        let config = Self {
-            hidden_size: half("hidden_size", self.hidden_size)?,
-            n_heads: half("n_heads", self.n_heads)?,
-            n_kv_heads: half("n_kv_heads", self.n_kv_heads)?,
-            intermediate_size: half("intermediate_size", self.intermediate_size)?,
-            ..self.clone()
-        };
-        config.validate()?;
-        Ok(config)
-    }
-
-    /// Checks that the sizes fit together.
-    ///
-    /// # Errors
-    /// [`ConfigError::Invalid`] naming the first mismatch.
-    pub fn validate(&self) -> Result<(), ConfigError> {
-        let sizes = [
-            ("vocab_size", self.vocab_size),
-            ("hidden_size", self.hidden_size),
-            ("n_layers", self.n_layers),
-            ("n_heads", self.n_heads),
-            ("n_kv_heads", self.n_kv_heads),
-            ("head_dim", self.head_dim),
-            ("intermediate_size", self.intermediate_size),
-        ];
-        let fail = |text: String| Err(ConfigError::Invalid(text));
-        if let Some((name, _)) = sizes.iter().find(|(_, n)| *n == 0) {
-            return fail(format!("{name} is 0"));
-        }
-        if !self.n_heads.is_multiple_of(self.n_kv_heads) {
-            return fail(format!("n_heads = {} is not a multiple of n_kv_heads = {}", self.n_heads, self.n_kv_heads));
-        }
-        if !self.head_dim.is_multiple_of(2) {
-            return fail(format!("head_dim = {} is odd, but rotary embeddings need pairs", self.head_dim));
-        }
-        if !(self.rope_theta.is_finite() && self.rope_theta > 0.0) {
-            return fail(format!("rope_theta = {} is not a positive number", self.rope_theta));
-        }
-        if !(self.rms_norm_eps.is_finite() && self.rms_norm_eps > 0.0) {
-            return fail(format!("rms_norm_eps = {} is not a positive number", self.rms_norm_eps));
-        }
-        Ok(())
-    }
-
+impl Attention {
     /// Width of all query heads together, `H * D`.
     pub fn query_width(&self) -> usize {
         self.n_heads * self.head_dim
@@ -180,172 +136,290 @@ impl ModelConfig {
     pub fn kv_width(&self) -> usize {
         self.n_kv_heads * self.head_dim
     }
+}
 
-    /// Weights of one block's matrices: q, k, v, o, gate, up, down.
-    fn block_matrix_parameters(&self) -> usize {
-        let d = self.hidden_size;
-        d * (2 * self.query_width() + 2 * self.kv_width() + 3 * self.intermediate_size)
+/// The gated delta rule with short convolutions (Gated DeltaNet, Yang et al., arXiv 2412.06464).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatedDelta {
+    /// Query and key heads.
+    pub n_key_heads: usize,
+    /// Value heads, a multiple of the key heads.
+    pub n_value_heads: usize,
+    /// Width of a query or key head.
+    pub key_head_dim: usize,
+    /// Width of a value head.
+    pub value_head_dim: usize,
+    /// Taps of the causal depthwise convolution.
+    pub conv_size: usize,
+    /// Whether the write strength lies in (0, 2), so that a state's eigenvalue may be negative.
+    pub allow_negative_eigenvalues: bool,
+}
+
+impl GatedDelta {
+    /// Epsilon of the norm of the output, fixed in every implementation.
+    pub const OUTPUT_NORM_EPS: f64 = 1e-5;
+
+    /// Width of all query (or key) heads.
+    pub fn key_width(&self) -> usize {
+        self.n_key_heads * self.key_head_dim
     }
 
-    /// Number of parameters.
-    pub fn n_parameters(&self) -> usize {
-        let norms = self.query_width() + self.kv_width() + 2 * self.hidden_size;
-        self.n_layers * (self.block_matrix_parameters() + norms) + self.hidden_size + 2 * self.vocab_size * self.hidden_size
+    /// Width of all value heads.
+    pub fn value_width(&self) -> usize {
+        self.n_value_heads * self.value_head_dim
     }
 
-    /// Number of parameters without the input embedding, the count that names the sizes.
-    pub fn n_non_embedding_parameters(&self) -> usize {
-        self.n_parameters() - self.vocab_size * self.hidden_size
-    }
-
-    /// Training FLOPs per token (forward and backward) at sequence length `length`:
-    /// `6 N + 12 L H D T`, where `N` counts the weights of all matrices including the head but not the embedding
-    /// (a lookup), and the second term is the two attention products over `T` keys, causality not deducted
-    /// (Kaplan et al., arXiv 2001.08361; as OLMo-core counts it).
-    pub fn flops_per_token(&self, length: usize) -> f64 {
-        let matrices = self.n_layers * self.block_matrix_parameters() + self.vocab_size * self.hidden_size;
-        6.0 * matrices as f64 + 12.0 * (self.n_layers * self.query_width() * length) as f64
-    }
-
-    /// The Hugging Face `config.json` of this model.
-    pub fn to_hf(&self) -> Value {
-        let Family::Olmo2 = self.family;
-        json!({
-            "architectures": ["Olmo2ForCausalLM"],
-            "attention_bias": false,
-            "attention_dropout": 0.0,
-            "bos_token_id": null,
-            "dtype": "float32",
-            "eos_token_id": self.eos_token_id,
-            "head_dim": self.head_dim,
-            "hidden_act": "silu",
-            "hidden_size": self.hidden_size,
-            "initializer_range": 0.02,
-            "intermediate_size": self.intermediate_size,
-            "max_position_embeddings": self.max_position_embeddings,
-            "model_type": "olmo2",
-            "num_attention_heads": self.n_heads,
-            "num_hidden_layers": self.n_layers,
-            "num_key_value_heads": self.n_kv_heads,
-            "pad_token_id": self.pad_token_id,
-            "rms_norm_eps": self.rms_norm_eps,
-            "rope_parameters": { "rope_theta": self.rope_theta, "rope_type": "default" },
-            "rope_theta": self.rope_theta,
-            "tie_word_embeddings": false,
-            "use_cache": true,
-            "vocab_size": self.vocab_size,
-        })
-    }
-
-    /// Reads a Hugging Face `config.json`, of either generation (`rope_parameters` or top-level `rope_theta`).
-    ///
-    /// # Errors
-    /// When the model type is not supported, a field is missing, or the sizes do not fit together.
-    pub fn from_hf(config: &Value) -> Result<Self, ConfigError> {
-        let missing = |name: &str| ConfigError::Field(name.into());
-        let size = |name: &str| -> Result<usize, ConfigError> {
-            config.get(name).and_then(Value::as_u64).map(|n| n as usize).ok_or_else(|| missing(name))
-        };
-        let token = |name: &str, default: u32| match config.get(name) {
-            None | Some(Value::Null) => Ok(default),
-            Some(value) => value.as_u64().and_then(|n| u32::try_from(n).ok()).ok_or_else(|| missing(name)),
-        };
-        let model_type = config.get("model_type").and_then(Value::as_str).ok_or_else(|| missing("model_type"))?;
-        if model_type != "olmo2" {
-            return Err(ConfigError::Family(model_type.into()));
-        }
-        if config.get("tie_word_embeddings").and_then(Value::as_bool) == Some(true) {
-            return Err(ConfigError::Invalid("tied embeddings are not supported by this family".into()));
-        }
-        let rope = config.get("rope_parameters").filter(|value| !value.is_null());
-        if let Some(kind) = rope.and_then(|rope| rope.get("rope_type")).and_then(Value::as_str)
-            && kind != "default"
-        {
-            return Err(ConfigError::Invalid(format!("rope_type `{kind}` is not supported by this family")));
-        }
-        // The class default of Hugging Face's Olmo2Config when a file names no theta.
-        let rope_theta = rope
-            .and_then(|rope| rope.get("rope_theta"))
-            .or_else(|| config.get("rope_theta"))
-            .and_then(Value::as_f64)
-            .unwrap_or(10_000.0);
-        let n_heads = size("num_attention_heads")?;
-        let hidden_size = size("hidden_size")?;
-        let result = Self {
-            family: Family::Olmo2,
-            vocab_size: size("vocab_size")?,
-            hidden_size,
-            n_layers: size("num_hidden_layers")?,
-            n_heads,
-            n_kv_heads: size("num_key_value_heads").unwrap_or(n_heads),
-            head_dim: size("head_dim").unwrap_or(hidden_size / n_heads.max(1)),
-            intermediate_size: size("intermediate_size")?,
-            rope_theta,
-            rms_norm_eps: config.get("rms_norm_eps").and_then(Value::as_f64).unwrap_or(1e-5),
-            max_position_embeddings: size("max_position_embeddings").unwrap_or(4096),
-            eos_token_id: token("eos_token_id", 0)?,
-            pad_token_id: token("pad_token_id", 1)?,
-        };
-        result.validate()?;
-        Ok(result)
+    /// Channels of the convolution: queries, keys, values.
+    pub fn conv_width(&self) -> usize {
+        2 * self.key_width() + self.value_width()
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What mixes positions in a block.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mixer {
+    /// Softmax attention.
+    Attention(Attention),
+    /// The gated delta rule.
+    GatedDelta(GatedDelta),
+}
 
-    #[test]
-    fn parameter_counts_are_those_of_the_released_models() {
-        for (size, total, non_embedding) in [
-            ("1B", 1_484_916_736, 1_279_395_840),
-            ("7B", 7_298_617_344, 6_887_575_552),
-            ("13B", 13_716_198_400, 13_202_396_160),
-            ("32B", 32_234_279_936, 31_720_477_696),
-        ] {
-            let config = ModelConfig::olmo2(size).unwrap();
-            assert_eq!(config.n_parameters(), total, "{size}");
-            assert_eq!(config.n_non_embedding_parameters(), non_embedding, "{size}");
+/// A mixture of SwiGLU experts without capacity limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Experts {
+    /// Experts, `E`.
+    pub n_experts: usize,
+    /// Experts a token goes to, `k`.
+    pub top_k: usize,
+    /// Whether the weights of the chosen experts are scaled to sum to 1.
+    pub normalize: bool,
+    /// Hidden width of one expert, `F`.
+    pub intermediate_size: usize,
+}
+
+/// What a block computes on each position alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FeedForward {
+    /// `down(silu(gate(x)) * up(x))` (Shazeer, arXiv 2002.05202).
+    SwiGlu {
+        /// Hidden width, `F`.
+        intermediate_size: usize,
+    },
+    /// A mixture of experts.
+    Experts(Experts),
+}
+
+/// One block.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Layer {
+    /// What mixes positions.
+    pub mixer: Mixer,
+    /// Where the norms stand.
+    pub order: NormOrder,
+    /// What works on each position.
+    pub feed_forward: FeedForward,
+}
+
+impl Layer {
+    /// The attention of this block, if it has one.
+    pub fn attention(&self) -> Option<&Attention> {
+        match &self.mixer {
+            Mixer::Attention(attention) => Some(attention),
+            Mixer::GatedDelta(_) => None,
         }
-        let small = ModelConfig::olmo2("190M").unwrap().n_non_embedding_parameters();
-        assert!((190_300_000..190_500_000).contains(&small), "{small}");
+    }
+}
+
+/// A decoder-only language model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// How the configuration is spelled in files.
+    pub family: Family,
+    /// Rows of the embedding and of the head.
+    pub vocab_size: usize,
+    /// Width of the residual stream, `d`.
+    pub hidden_size: usize,
+    /// The norms of the blocks and before the head.
+    pub norm: NormKind,
+    /// Epsilon of the norms, also of queries and keys.
+    pub norm_eps: f64,
+    /// The blocks, from the embedding up.
+    pub layers: Vec<Layer>,
+    /// Whether the head is the embedding.
+    pub tie_word_embeddings: bool,
+    /// Longest sequence the model is meant for (written to `config.json`, not enforced).
+    pub max_position_embeddings: usize,
+    /// Token that ends a document.
+    pub eos_token_id: u32,
+    /// Token that fills up a row.
+    pub pad_token_id: u32,
+}
+
+impl ModelConfig {
+    /// Number of blocks.
+    pub fn n_layers(&self) -> usize {
+        self.layers.len()
     }
 
-    #[test]
-    fn every_named_size_is_valid_and_survives_hf() {
-        for size in ModelConfig::olmo2_sizes() {
-            let config = ModelConfig::olmo2(size).unwrap();
-            config.validate().unwrap();
-            assert_eq!(ModelConfig::from_hf(&config.to_hf()).unwrap(), config, "{size}");
+    /// Whether some block has experts.
+    pub fn has_experts(&self) -> bool {
+        self.layers.iter().any(|layer| matches!(layer.feed_forward, FeedForward::Experts(_)))
+    }
+
+    /// Hidden width of the first block's feed-forward layer, of one expert where there are several.
+    pub fn intermediate_size(&self) -> usize {
+        self.layers.first().map_or(0, |layer| match layer.feed_forward {
+            FeedForward::SwiGlu { intermediate_size } => intermediate_size,
+            FeedForward::Experts(experts) => experts.intermediate_size,
+        })
+    }
+
+    /// The attention of the first block that has one.
+    pub fn attention(&self) -> Option<&Attention> {
+        self.layers.iter().find_map(Layer::attention)
+    }
+
+    /// The same model with every block changed by `f`.
+    #[must_use]
+    pub fn map_layers(&self, f: impl Fn(Layer) -> Layer) -> Self {
+        Self { layers: self.layers.iter().map(|layer| f(*layer)).collect(), ..self.clone() }
+    }
+
+    /// The same model with every attention changed by `f`.
+    #[must_use]
+    pub fn map_attention(&self, f: impl Fn(Attention) -> Attention) -> Self {
+        self.map_layers(|layer| match layer.mixer {
+            Mixer::Attention(attention) => Layer { mixer: Mixer::Attention(f(attention)), ..layer },
+            Mixer::GatedDelta(_) => layer,
+        })
+    }
+
+    /// The same model at half the width: half the heads, half the feed-forward units, the same head width and depth.
+    ///
+    /// Growing the result with factor 2 gives back this configuration.
+    ///
+    /// # Errors
+    /// When a size is odd.
+    pub fn half_width(&self) -> Result<Self, ConfigError> {
+        let odd = |n: usize| !n.is_multiple_of(2);
+        let fail = |name: &str, n: usize| Err(ConfigError::Invalid(format!("{name} = {n} cannot be halved")));
+        if odd(self.hidden_size) {
+            return fail("hidden_size", self.hidden_size);
         }
+        for layer in &self.layers {
+            let sizes = match layer.mixer {
+                Mixer::Attention(a) => [("n_heads", a.n_heads), ("n_kv_heads", a.n_kv_heads)],
+                Mixer::GatedDelta(g) => [("n_key_heads", g.n_key_heads), ("n_value_heads", g.n_value_heads)],
+            };
+            let width = match layer.feed_forward {
+                FeedForward::SwiGlu { intermediate_size } => intermediate_size,
+                FeedForward::Experts(experts) => experts.intermediate_size,
+            };
+            if let Some((name, n)) = sizes.into_iter().chain([("intermediate_size", width)]).find(|(_, n)| odd(*n)) {
+                return fail(name, n);
+            }
+        }
+        let half = self.map_layers(|layer| Layer {
+            mixer: match layer.mixer {
+                Mixer::Attention(a) => Mixer::Attention(Attention { n_heads: a.n_heads / 2, n_kv_heads: a.n_kv_heads / 2, ..a }),
+                Mixer::GatedDelta(g) => {
+                    Mixer::GatedDelta(GatedDelta { n_key_heads: g.n_key_heads / 2, n_value_heads: g.n_value_heads / 2, ..g })
+                }
+            },
+            feed_forward: match layer.feed_forward {
+                FeedForward::SwiGlu { intermediate_size } => FeedForward::SwiGlu { intermediate_size: intermediate_size / 2 },
+                FeedForward::Experts(e) => FeedForward::Experts(Experts { intermediate_size: e.intermediate_size / 2, ..e }),
+            },
+            ..layer
+        });
+        let half = Self { hidden_size: self.hidden_size / 2, ..half };
+        half.validate()?;
+        Ok(half)
     }
 
-    #[test]
-    fn half_width_keeps_depth_and_head_width() {
-        let config = ModelConfig::olmo2("nano").unwrap();
-        let half = config.half_width().unwrap();
-        assert_eq!(half.hidden_size * 2, config.hidden_size);
-        assert_eq!(half.n_heads * 2, config.n_heads);
-        assert_eq!((half.head_dim, half.n_layers), (config.head_dim, config.n_layers));
-        let odd = ModelConfig { n_heads: 5, n_kv_heads: 5, ..config };
-        assert!(odd.half_width().unwrap_err().to_string().contains("n_heads = 5"));
+    /// Checks that the sizes fit together.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] naming the first mismatch.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let fail = |text: String| Err(ConfigError::Invalid(text));
+        let positive = |sizes: &[(&str, usize)], place: &str| match sizes.iter().find(|(_, n)| *n == 0) {
+            Some((name, _)) => fail(format!("{name}{place} is 0")),
+            None => Ok(()),
+        };
+        positive(&[("vocab_size", self.vocab_size), ("hidden_size", self.hidden_size), ("n_layers", self.n_layers())], "")?;
+        if !(self.norm_eps.is_finite() && self.norm_eps > 0.0) {
+            return fail(format!("norm_eps = {} is not a positive number", self.norm_eps));
+        }
+        for (index, layer) in self.layers.iter().enumerate() {
+            let place = format!(" of layer {index}");
+            match layer.mixer {
+                Mixer::Attention(a) => {
+                    let sizes = [("n_heads", a.n_heads), ("n_kv_heads", a.n_kv_heads), ("head_dim", a.head_dim)];
+                    positive(&sizes, &place)?;
+                    a.validate(&place)?;
+                }
+                Mixer::GatedDelta(g) => {
+                    let sizes = [
+                        ("n_key_heads", g.n_key_heads),
+                        ("n_value_heads", g.n_value_heads),
+                        ("key_head_dim", g.key_head_dim),
+                        ("value_head_dim", g.value_head_dim),
+                        ("conv_size", g.conv_size),
+                    ];
+                    positive(&sizes, &place)?;
+                    if !g.n_value_heads.is_multiple_of(g.n_key_heads) {
+                        let (v, k) = (g.n_value_heads, g.n_key_heads);
+                        return fail(format!("n_value_heads = {v}{place} is not a multiple of n_key_heads = {k}"));
+                    }
+                }
+            }
+            match layer.feed_forward {
+                FeedForward::SwiGlu { intermediate_size } => positive(&[("intermediate_size", intermediate_size)], &place)?,
+                FeedForward::Experts(e) => {
+                    let sizes = [("n_experts", e.n_experts), ("top_k", e.top_k), ("intermediate_size", e.intermediate_size)];
+                    positive(&sizes, &place)?;
+                    if e.top_k > e.n_experts {
+                        return fail(format!("top_k = {}{place} is more than its {} experts", e.top_k, e.n_experts));
+                    }
+                }
+            }
+        }
+        Ok(())
     }
+}
 
-    #[test]
-    fn unknown_sizes_and_types_are_named() {
-        let error = ModelConfig::olmo2("8B").unwrap_err().to_string();
-        assert!(error.contains("8B") && error.contains("7B"), "{error}");
-        let error = ModelConfig::from_hf(&json!({"model_type": "llama"})).unwrap_err().to_string();
-        assert!(error.contains("llama"), "{error}");
-    }
-
-    #[test]
-    fn legacy_rope_theta_and_class_defaults_are_read() {
-        let mut config = ModelConfig::olmo2("nano").unwrap().to_hf();
-        let map = config.as_object_mut().unwrap();
-        map.remove("rope_parameters");
-        assert_eq!(ModelConfig::from_hf(&config).unwrap().rope_theta, 500_000.0);
-        config.as_object_mut().unwrap().remove("rope_theta");
-        assert_eq!(ModelConfig::from_hf(&config).unwrap().rope_theta, 10_000.0);
+impl Attention {
+    fn validate(&self, place: &str) -> Result<(), ConfigError> {
+        let fail = |text: String| Err(ConfigError::Invalid(text));
+        if !self.n_heads.is_multiple_of(self.n_kv_heads) {
+            return fail(format!("n_heads = {}{place} is not a multiple of n_kv_heads = {}", self.n_heads, self.n_kv_heads));
+        }
+        if self.window == Some(0) {
+            return fail(format!("the attention window{place} is 0"));
+        }
+        if let Some(clip) = self.clip_qkv
+            && !(clip.is_finite() && clip > 0.0)
+        {
+            return fail(format!("clip_qkv = {clip}{place} is not a positive number"));
+        }
+        let Some(rope) = self.rope else { return Ok(()) };
+        if !self.head_dim.is_multiple_of(2) {
+            return fail(format!("head_dim = {}{place} is odd, but rotary embeddings need pairs", self.head_dim));
+        }
+        if !(rope.theta.is_finite() && rope.theta > 0.0) {
+            return fail(format!("rope_theta = {}{place} is not a positive number", rope.theta));
+        }
+        let Some(RopeScaling::Linear { factor } | RopeScaling::Yarn { factor, .. }) = rope.scaling else { return Ok(()) };
+        if !(factor.is_finite() && factor > 0.0) {
+            return fail(format!("the rope scaling factor{place} is {factor}, not a positive number"));
+        }
+        Ok(())
     }
 }

@@ -1,17 +1,23 @@
-//! Growing a trained model without changing what it computes: wider by an integer factor, deeper by identity blocks.
+//! Growing a trained model without changing what it computes: wider by an integer factor, more heads, more hidden units,
+//! deeper by identity blocks.
 //!
-//! After "Staged Training for Transformer Language Models" (Shen et al., arXiv 2203.06211), for OLMo 2's norms on
-//! sub-layer outputs and its QK-norm over all heads. The optimiser's moments grow along. Knows no device and no file.
+//! After "Staged Training for Transformer Language Models" (Shen et al., arXiv 2203.06211), for every composition of
+//! `config`: norms on inputs or outputs, QK-norm over all heads, gated delta rules, mixtures of experts. The optimiser's
+//! moments grow along. Knows no device and no file.
 
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Checkpoint, TrainingState};
-use crate::config::{ConfigError, ModelConfig};
+use crate::config::{ConfigError, ModelConfig, NormKind};
 use crate::optim::OptimizerState;
 
+mod axes;
+mod between;
 mod depth;
 pub mod verify;
 mod width;
+
+use axes::Factors;
 
 /// Why a model cannot be grown.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +92,24 @@ pub enum Growth {
         /// Feed-forward units afterwards, at least `factor` times those before; `None`: exactly that.
         intermediate_size: Option<usize>,
     },
+    /// Multiplies the heads; the residual stream and the head width stay.
+    Heads {
+        /// How many copies, at least 2.
+        factor: usize,
+        /// Size of the noise that tells the copies apart in the output projection, relative to its root mean square.
+        noise: f64,
+        /// Seed of the noise.
+        seed: u64,
+        /// Key and value heads.
+        kv_heads: KvHeads,
+    },
+    /// Adds hidden units to every feed-forward layer or expert.
+    FeedForward {
+        /// Hidden units afterwards, more than before.
+        intermediate_size: usize,
+        /// Seed of what the new units read.
+        seed: u64,
+    },
     /// Multiplies the number of blocks.
     Depth {
         /// How many times as many blocks, at least 2.
@@ -120,56 +144,12 @@ impl Growth {
         Self::Depth { factor: 2, placement: Placement::Append, new_blocks: NewBlocks::Identity }
     }
 
-    /// The operators that turn the shape `from` into the shape `to`, width first.
+    /// The operators that turn the shape `from` into the shape `to`: width, heads, hidden units, depth.
     ///
     /// # Errors
     /// When no exact operator leads there, saying why.
     pub fn between(from: &ModelConfig, to: &ModelConfig, noise: f64, seed: u64) -> Result<Vec<Self>, GrowthError> {
-        let refuse = |text: String| Err(GrowthError::Unsupported(text));
-        let same = [
-            ("head_dim", from.head_dim, to.head_dim, "rotary frequencies depend on it; grow the number of heads"),
-            ("vocab_size", from.vocab_size, to.vocab_size, "the tokenizer would change"),
-        ];
-        for (name, before, after, why) in same {
-            if before != after {
-                return refuse(format!("{name} must stay {before}, not become {after}: {why}"));
-            }
-        }
-        if (from.rope_theta, from.rms_norm_eps) != (to.rope_theta, to.rms_norm_eps) {
-            return refuse("rope_theta and rms_norm_eps must stay".into());
-        }
-        let mut operators = Vec::new();
-        let times = |name: &str, before: usize, after: usize| {
-            if after.is_multiple_of(before) {
-                Ok(after / before)
-            } else {
-                Err(GrowthError::Unsupported(format!("{name} = {after} is not a multiple of {before}")))
-            }
-        };
-        let factor = times("hidden_size", from.hidden_size, to.hidden_size)?;
-        if factor > 1 {
-            if to.n_heads != factor * from.n_heads {
-                return refuse(format!("n_heads must become {}, not {}", factor * from.n_heads, to.n_heads));
-            }
-            let kv_heads = match to.n_kv_heads {
-                n if n == from.n_kv_heads => KvHeads::Keep,
-                n if n == factor * from.n_kv_heads => KvHeads::Grow,
-                n => {
-                    let (keep, grow) = (from.n_kv_heads, factor * from.n_kv_heads);
-                    return refuse(format!("n_kv_heads must become {keep} or {grow}, not {n}"));
-                }
-            };
-            let intermediate_size = Some(to.intermediate_size);
-            operators.push(Self::Width { factor, noise, seed, kv_heads, intermediate_size });
-        } else if (to.n_heads, to.n_kv_heads, to.intermediate_size) != (from.n_heads, from.n_kv_heads, from.intermediate_size) {
-            return refuse("heads and feed-forward units grow only together with hidden_size".into());
-        }
-        let factor = times("n_layers", from.n_layers, to.n_layers)?;
-        if factor > 1 {
-            let (placement, new_blocks) = (Placement::default(), NewBlocks::default());
-            operators.push(Self::Depth { factor, placement, new_blocks });
-        }
-        Ok(operators)
+        between::operators(from, to, noise, seed)
     }
 
     /// The configuration after growth.
@@ -178,37 +158,33 @@ impl Growth {
     /// When the operator is not defined for `config`.
     pub fn config(&self, config: &ModelConfig) -> Result<ModelConfig, GrowthError> {
         config.validate()?;
-        let at_least_two = |factor: usize| {
-            if factor >= 2 {
-                Ok(())
-            } else {
-                Err(GrowthError::Unsupported(format!("factor {factor} does not grow anything; use 2 or more")))
-            }
-        };
-        let grown = match *self {
-            Self::Width { factor, noise, kv_heads, intermediate_size, .. } => {
-                at_least_two(factor)?;
-                if !(noise.is_finite() && noise >= 0.0) {
-                    return Err(GrowthError::Unsupported(format!("noise {noise} is not a number of 0 or more")));
+        let refuse = |text: String| Err(GrowthError::Unsupported(text));
+        if let Self::Width { factor, .. } | Self::Heads { factor, .. } | Self::Depth { factor, .. } = *self
+            && factor < 2
+        {
+            return refuse(format!("factor {factor} does not grow anything; use 2 or more"));
+        }
+        if let Self::Width { noise, .. } | Self::Heads { noise, .. } = *self
+            && !(noise.is_finite() && noise >= 0.0)
+        {
+            return refuse(format!("noise {noise} is not a number of 0 or more"));
+        }
+        let grown = match (self, Factors::of(self)) {
+            (Self::Width { intermediate_size, .. }, Some(factors)) => {
+                if config.tie_word_embeddings && config.norm == NormKind::Layer {
+                    return refuse("a tied head under a norm without gain adds up the copies; no exact width exists".into());
                 }
-                let units = factor * config.intermediate_size;
-                let wanted = intermediate_size.unwrap_or(units);
-                if wanted < units {
-                    let text = format!("intermediate_size {wanted} is below {units}, which the copies need");
-                    return Err(GrowthError::Unsupported(text));
-                }
-                ModelConfig {
-                    hidden_size: factor * config.hidden_size,
-                    n_heads: factor * config.n_heads,
-                    n_kv_heads: if kv_heads == KvHeads::Grow { factor * config.n_kv_heads } else { config.n_kv_heads },
-                    intermediate_size: wanted,
-                    ..config.clone()
-                }
+                axes::grown_config(config, factors, *intermediate_size)?
             }
-            Self::Depth { factor, .. } => {
-                at_least_two(factor)?;
-                ModelConfig { n_layers: factor * config.n_layers, ..config.clone() }
+            (Self::Heads { .. }, Some(factors)) => axes::grown_config(config, factors, None)?,
+            (&Self::FeedForward { intermediate_size, .. }, Some(factors)) => {
+                let most = config.layers.iter().map(axes::units).max().unwrap_or(0);
+                if intermediate_size <= most {
+                    return refuse(format!("intermediate_size {intermediate_size} does not grow {most}"));
+                }
+                axes::grown_config(config, factors, Some(intermediate_size))?
             }
+            _ => depth::config(self, config)?,
         };
         grown.validate()?;
         Ok(grown)
@@ -230,14 +206,15 @@ impl Growth {
             }
         }
         let (before, weights) = (&checkpoint.config, &checkpoint.weights);
-        let weights = match self {
-            Self::Width { .. } => width::weights(self, before, &config, weights),
-            Self::Depth { .. } => depth::weights(self, before, weights),
+        let factors = Factors::of(self);
+        let weights = match factors {
+            Some(factors) => width::weights(factors, before, &config, weights),
+            None => depth::weights(self, before, weights),
         };
         let training = checkpoint.training.as_ref().map(|TrainingState { record, optimizer }| {
-            let moments = |arrays, moment| match self {
-                Self::Width { .. } => width::moments(self, before, &config, arrays, moment),
-                Self::Depth { .. } => depth::moments(self, before, arrays, moment),
+            let moments = |arrays, moment| match factors {
+                Some(factors) => width::moments(factors, before, &config, arrays, moment),
+                None => depth::moments(self, before, arrays, moment),
             };
             let mut record = record.clone();
             record.growth.push(GrowthRecord { growth: self.clone(), step: record.step, tokens: record.tokens });

@@ -80,7 +80,7 @@ mod tests {
         let got = host(counted.log_probs(&model, 1.0));
         assert_eq!(got.len(), 8);
         assert!(got.iter().zip(&wanted).all(|(a, b)| (a - b).abs() < 1e-4), "{got:?} {wanted:?}");
-        let scale = LossScale { z_loss: 0.0, divisor: 8.0 };
+        let scale = LossScale::new(0.0, 8.0);
         let loss = host(counted.loss(&model, scale));
         assert!((f64::from(loss[0]) - model.loss(&batch, scale).read().value).abs() < 1e-4);
     }

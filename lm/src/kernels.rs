@@ -8,22 +8,32 @@
 use std::sync::Arc;
 
 use burn::backend::{Dispatch, DispatchDevice, Flex};
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Device, Tensor, TensorData};
+
+use crate::config::{Experts, GatedDelta};
+use crate::model::RouterScale;
 
 mod attention;
+pub(crate) mod convolution;
+mod cross_entropy;
 #[cfg(feature = "gpu")]
 mod cube;
-mod cross_entropy;
+pub(crate) mod delta;
+pub(crate) mod delta_layer;
+pub(crate) mod experts;
 pub(crate) mod fused;
 mod layers;
 pub(crate) mod matmul;
+pub(crate) mod norms;
 pub(crate) mod plain;
+mod rope;
 pub(crate) mod rows;
 pub(crate) mod simd;
 #[cfg(test)]
 mod tests;
 
-use fused::FusedOps;
+use fused::{DeltaOps, ExpertOps, FusedOps, NormOps};
+pub use rope::RopeTable;
 pub use rows::UpdateScale;
 
 pub(crate) use attention::{Layout as AttentionLayout, one_row as attend_one_row};
@@ -75,33 +85,6 @@ impl Precision {
     }
 }
 
-/// Cosines and sines of rotary position embeddings (half-split layout; Su et al., arXiv 2104.09864).
-#[derive(Clone, Debug)]
-pub struct RopeTable {
-    /// `cos(position * frequency)`, `[length, head_dim / 2]`.
-    pub cos: Arc<[f32]>,
-    /// `sin(position * frequency)`, `[length, head_dim / 2]`.
-    pub sin: Arc<[f32]>,
-}
-
-impl RopeTable {
-    /// The table of positions `first..first + length` for heads of `head_dim` and frequencies `theta^(-2i / head_dim)`.
-    pub fn new(first: usize, length: usize, head_dim: usize, theta: f64) -> Self {
-        let half = head_dim / 2;
-        let frequencies: Vec<f64> = (0..half).map(|i| theta.powf(-2.0 * i as f64 / head_dim as f64)).collect();
-        let mut cos = Vec::with_capacity(length * half);
-        let mut sin = Vec::with_capacity(length * half);
-        for position in first..first + length {
-            for frequency in &frequencies {
-                let (s, c) = (position as f64 * frequency).sin_cos();
-                cos.push(c as f32);
-                sin.push(s as f32);
-            }
-        }
-        Self { cos: cos.into(), sin: sin.into() }
-    }
-}
-
 /// The shape of an attention layer's input and what its tokens may see.
 #[derive(Clone, Debug)]
 pub struct AttentionShape {
@@ -117,8 +100,12 @@ pub struct AttentionShape {
     pub head_dim: usize,
     /// Epsilon of the norms of queries and keys.
     pub eps: f32,
-    /// Rotations of the positions `0..length`.
-    pub rope: RopeTable,
+    /// Queries, keys and values are clamped to `[-clip, clip]` after the norms.
+    pub clip: Option<f32>,
+    /// Keys a query sees at most, itself included.
+    pub window: Option<usize>,
+    /// Rotations of the positions `0..length`; `None` without rotary positions.
+    pub rope: Option<RopeTable>,
     /// Per token, the first position of its sequence it attends to; `None`: all up to itself.
     pub visible_from: Option<Arc<[u32]>>,
 }
@@ -134,10 +121,64 @@ pub struct AttentionWeights {
     pub v: Tensor<2>,
     /// `[d, H * D]`.
     pub o: Tensor<2>,
-    /// Gain of the norm over all query heads, `[H * D]`.
-    pub q_norm: Tensor<1>,
-    /// Gain of the norm over all key heads, `[K * D]`.
-    pub k_norm: Tensor<1>,
+    /// Gains of the norms over all query heads `[H * D]` and all key heads `[K * D]`, if the layer has them.
+    pub norms: Option<[Tensor<1>; 2]>,
+}
+
+/// The shape of a gated delta layer's input and what its tokens may see.
+#[derive(Clone, Debug)]
+pub struct DeltaShape {
+    /// Number of sequences in the batch.
+    pub n_sequences: usize,
+    /// Tokens per sequence.
+    pub length: usize,
+    /// Heads and convolution.
+    pub delta: GatedDelta,
+    /// Epsilon of the norm of the output.
+    pub eps: f32,
+    /// Per token, the first position of its document; state and convolution start anew there.
+    pub visible_from: Option<Arc<[u32]>>,
+}
+
+/// Projections of a gated delta layer's input, a row per token.
+#[derive(Clone, Debug)]
+pub struct DeltaProjections {
+    /// `[n, H_k d_k]`.
+    pub q: Tensor<2>,
+    /// `[n, H_k d_k]`.
+    pub k: Tensor<2>,
+    /// `[n, H_v d_v]`.
+    pub v: Tensor<2>,
+    /// Step sizes before the softplus, `[n, H_v]`.
+    pub a: Tensor<2>,
+    /// Write strengths before the sigmoid, `[n, H_v]`.
+    pub b: Tensor<2>,
+    /// Output gate before the SiLU, `[n, H_v d_v]`.
+    pub gate: Tensor<2>,
+}
+
+/// Parameters of a gated delta layer between its projections.
+#[derive(Clone, Debug)]
+pub struct DeltaWeights {
+    /// `[2 H_k d_k + H_v d_v, 1, K]`.
+    pub conv: Tensor<3>,
+    /// `[H_v]`.
+    pub a_log: Tensor<1>,
+    /// `[H_v]`.
+    pub dt_bias: Tensor<1>,
+    /// `[d_v]`.
+    pub o_norm: Tensor<1>,
+}
+
+/// The stacked matrices of a layer's experts.
+#[derive(Clone, Debug)]
+pub struct ExpertTensors {
+    /// `[E, F, d]`.
+    pub gate: Tensor<3>,
+    /// `[E, F, d]`.
+    pub up: Tensor<3>,
+    /// `[E, d, F]`.
+    pub down: Tensor<3>,
 }
 
 /// What the loss of a batch is made of.
@@ -147,6 +188,15 @@ pub struct LossScale {
     pub z_loss: f64,
     /// What the sums over tokens are divided by: the number of targets of the whole batch.
     pub divisor: f64,
+    /// The losses of routers, for a mixture of experts.
+    pub router: RouterScale,
+}
+
+impl LossScale {
+    /// Cross-entropy with z-loss alone.
+    pub fn new(z_loss: f64, divisor: f64) -> Self {
+        Self { z_loss, divisor, router: RouterScale::default() }
+    }
 }
 
 impl Kernels {
@@ -184,14 +234,76 @@ impl Kernels {
         }
     }
 
-    /// Causal self-attention of `x` `[n, d]` with norms on queries and keys and rotary positions: `[n, d]`.
+    /// `(x - mean) / sqrt(var + eps)` for each row of `x` `[n, d]`.
+    pub(crate) fn layer_norm(self, x: Tensor<2>, eps: f32) -> Tensor<2> {
+        match self {
+            #[cfg(feature = "gpu")]
+            Self::Cube => plain::layer_norm(x, eps),
+            Self::Plain => plain::layer_norm(x, eps),
+            Self::Fused => Tensor::from_dispatch(Dispatch::lm_layer_norm(x.into_dispatch(), eps)),
+        }
+    }
+
+    /// A gated delta layer between its projections: `[n, H_v d_v]`.
+    pub(crate) fn gated_delta(self, inputs: DeltaProjections, weights: DeltaWeights, shape: &DeltaShape) -> Tensor<2> {
+        match self {
+            #[cfg(feature = "gpu")]
+            Self::Cube => plain::delta::gated_delta(inputs, weights, shape, cube::unit_lower_inverse),
+            Self::Plain => plain::delta::gated_delta(inputs, weights, shape, plain::delta::unit_lower_inverse),
+            Self::Fused => {
+                let DeltaProjections { q, k, v, a, b, gate } = inputs;
+                let DeltaWeights { conv, a_log, dt_bias, o_norm } = weights;
+                let conv = conv.reshape([shape.delta.conv_width(), shape.delta.conv_size]);
+                Tensor::from_dispatch(Dispatch::lm_gated_delta(
+                    q.into_dispatch(),
+                    k.into_dispatch(),
+                    v.into_dispatch(),
+                    a.into_dispatch(),
+                    b.into_dispatch(),
+                    gate.into_dispatch(),
+                    conv.into_dispatch(),
+                    a_log.into_dispatch(),
+                    dt_bias.into_dispatch(),
+                    o_norm.into_dispatch(),
+                    shape.clone(),
+                ))
+            }
+        }
+    }
+
+    /// The mixture of experts of `x` `[n, d]` by the routers' `probabilities` `[n, E]`: `[n, d]`.
+    pub(crate) fn experts(self, x: Tensor<2>, probabilities: Tensor<2>, weights: ExpertTensors, experts: Experts) -> Tensor<2> {
+        match self {
+            #[cfg(feature = "gpu")]
+            Self::Cube => cube::experts::experts(x, probabilities, weights, experts),
+            Self::Plain => plain::experts::experts(x, probabilities, weights, experts),
+            Self::Fused => {
+                let ExpertTensors { gate, up, down } = weights;
+                Tensor::from_dispatch(Dispatch::lm_experts(
+                    x.into_dispatch(),
+                    probabilities.into_dispatch(),
+                    gate.into_dispatch(),
+                    up.into_dispatch(),
+                    down.into_dispatch(),
+                    experts,
+                ))
+            }
+        }
+    }
+
+    /// Causal self-attention of `x` `[n, d]`: `[n, d]`.
     pub(crate) fn attention(self, x: Tensor<2>, weights: AttentionWeights, shape: &AttentionShape) -> Tensor<2> {
         match self {
             #[cfg(feature = "gpu")]
             Self::Cube => cube::attention(x, weights, shape),
             Self::Plain => plain::attention(x, weights, shape),
             Self::Fused => {
-                let AttentionWeights { q, k, v, o, q_norm, k_norm } = weights;
+                let AttentionWeights { q, k, v, o, norms } = weights;
+                // An empty gain stands for no norm.
+                let [q_norm, k_norm] = norms.unwrap_or_else(|| {
+                    let none = || Tensor::from_data(TensorData::new(Vec::<f32>::new(), [0]), &q.device());
+                    [none(), none()]
+                });
                 Tensor::from_dispatch(Dispatch::lm_attention(
                     x.into_dispatch(),
                     q.into_dispatch(),
@@ -254,34 +366,6 @@ impl Kernels {
                 let (hidden, head) = (hidden.into_dispatch(), head.into_dispatch());
                 Tensor::from_dispatch(Dispatch::lm_token_log_probs(hidden, head, targets.clone()))
             }
-        }
-    }
-
-    /// Rows `rows` of `x` `[n, d]`: `[rows, d]`. To gather the tokens of experts.
-    pub fn pick_rows(self, x: Tensor<2>, rows: &Arc<[u32]>) -> Tensor<2> {
-        match self {
-            #[cfg(feature = "gpu")]
-            Self::Cube => cube::pick_rows(x, rows),
-            _ => plain::pick_rows(x, rows),
-        }
-    }
-
-    /// The rows of `x` `[rows, d]` added up where `rows` says, `[n, d]` in 32-bit floats; the opposite of `pick_rows`.
-    pub fn add_rows(self, x: Tensor<2>, rows: &Arc<[u32]>, n: usize) -> Tensor<2> {
-        match self {
-            #[cfg(feature = "gpu")]
-            Self::Cube => cube::add_rows(x, rows, n),
-            _ => plain::add_rows(x, rows, n),
-        }
-    }
-
-    /// `(I + L)^-1` for every matrix of `below` `[m, c, c]`, where `L` is its part below the diagonal (the rest is not
-    /// read). The triangular system of the chunked gated delta rule (arXiv 2412.06464, section 3.3).
-    pub fn unit_lower_inverse(self, below: Tensor<3>) -> Tensor<3> {
-        match self {
-            #[cfg(feature = "gpu")]
-            Self::Cube => cube::unit_lower_inverse(below),
-            _ => plain::unit_lower_inverse(below),
         }
     }
 

@@ -8,11 +8,18 @@ use burn::tensor::{Device, Tensor};
 use crate::batch::{Batch, Tokens};
 use crate::config::ModelConfig;
 use crate::init::{initial_weights, parameter_shapes};
-use crate::kernels::{AttentionShape, AttentionWeights, Kernels, LossScale, Precision, RopeTable};
-use crate::weights::{Array, NamedArrays};
+use crate::kernels::{Kernels, LossScale, Precision};
+use crate::weights::NamedArrays;
 
+mod build;
 pub mod decode;
+mod forward;
+mod linear_attention;
 pub mod parameters;
+mod router;
+
+pub use linear_attention::{LinearAttention, Taps};
+pub use router::{RouterLosses, RouterScale};
 
 /// Why weights do not make a model.
 #[derive(Debug, thiserror::Error)]
@@ -59,25 +66,44 @@ pub struct SelfAttention {
     k_proj: Matrix,
     v_proj: Matrix,
     o_proj: Matrix,
-    q_norm: Gain,
-    k_norm: Gain,
+    q_norm: Option<Gain>,
+    k_norm: Option<Gain>,
 }
 
-/// Parameters of a SwiGLU feed-forward layer.
+/// One matrix per expert.
+#[derive(Module, Debug)]
+pub struct Stack {
+    /// `[E, out, in]`.
+    pub weight: Param<Tensor<3>>,
+}
+
+/// The stacked matrices of a layer's experts.
+#[derive(Module, Debug)]
+pub struct ExpertStacks {
+    gate_proj: Stack,
+    up_proj: Stack,
+    down_proj: Stack,
+}
+
+/// Parameters of a feed-forward layer: one SwiGLU, or a router (`gate`) and experts.
 #[derive(Module, Debug)]
 pub struct FeedForward {
-    gate_proj: Matrix,
-    up_proj: Matrix,
-    down_proj: Matrix,
+    gate_proj: Option<Matrix>,
+    up_proj: Option<Matrix>,
+    down_proj: Option<Matrix>,
+    gate: Option<Matrix>,
+    experts: Option<ExpertStacks>,
 }
 
-/// One block: `h = x + norm(attention(x))`, `y = h + norm(feed_forward(h))`.
+/// One block; which parts it has is the configuration's matter.
 #[derive(Module, Debug)]
 pub struct Block {
-    self_attn: SelfAttention,
-    post_attention_layernorm: Gain,
+    input_layernorm: Option<Gain>,
+    self_attn: Option<SelfAttention>,
+    linear_attn: Option<LinearAttention>,
+    post_attention_layernorm: Option<Gain>,
     mlp: FeedForward,
-    post_feedforward_layernorm: Gain,
+    post_feedforward_layernorm: Option<Gain>,
 }
 
 /// Everything below the head.
@@ -85,14 +111,14 @@ pub struct Block {
 pub struct Trunk {
     embed_tokens: Matrix,
     layers: Vec<Block>,
-    norm: Gain,
+    norm: Option<Gain>,
 }
 
 /// A language model. `model.train()` (Burn's `Module`) turns gradients on, `model.valid()` off.
 #[derive(Module, Debug)]
 pub struct Model {
     model: Trunk,
-    lm_head: Matrix,
+    lm_head: Option<Matrix>,
     #[module(skip)]
     config: ModelConfig,
     #[module(skip)]
@@ -105,12 +131,13 @@ pub struct Model {
 #[derive(Clone, Debug)]
 pub struct Loss {
     values: Tensor<1>,
+    routers: Option<RouterLosses>,
 }
 
 /// A loss read back to the host.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LossValues {
-    /// `(cross_entropy + z_loss * squared_lse) / divisor`.
+    /// `(cross_entropy + z_loss * squared_lse) / divisor`, plus what the routers add.
     pub value: f64,
     /// Sum over targets of the negative log-likelihood, in nats.
     pub cross_entropy: f64,
@@ -122,6 +149,11 @@ impl Loss {
     /// The scalar to differentiate, `[1]`.
     pub fn tensor(&self) -> Tensor<1> {
         self.values.clone().narrow(0, 0, 1)
+    }
+
+    /// What the routers of a mixture of experts add, if there are any.
+    pub fn routers(&self) -> Option<&RouterLosses> {
+        self.routers.as_ref()
     }
 
     /// The numbers.
@@ -153,34 +185,9 @@ impl Model {
                 return Err(WeightsError::Shape { name, found: array.shape.clone(), wanted });
             }
         }
-        let mut take = |name: &str| weights.remove(&format!("{name}.weight")).expect("checked above");
-        let matrix = |array: Array| Matrix { weight: parameters::parameter::<2>(array, device) };
-        let gain = |array: Array| Gain { weight: parameters::parameter::<1>(array, device) };
-        let embed_tokens = matrix(take("model.embed_tokens"));
-        let layers = (0..config.n_layers)
-            .map(|layer| {
-                let mut of = |name: &str| take(&format!("model.layers.{layer}.{name}"));
-                Block {
-                    self_attn: SelfAttention {
-                        q_proj: matrix(of("self_attn.q_proj")),
-                        k_proj: matrix(of("self_attn.k_proj")),
-                        v_proj: matrix(of("self_attn.v_proj")),
-                        o_proj: matrix(of("self_attn.o_proj")),
-                        q_norm: gain(of("self_attn.q_norm")),
-                        k_norm: gain(of("self_attn.k_norm")),
-                    },
-                    post_attention_layernorm: gain(of("post_attention_layernorm")),
-                    mlp: FeedForward {
-                        gate_proj: matrix(of("mlp.gate_proj")),
-                        up_proj: matrix(of("mlp.up_proj")),
-                        down_proj: matrix(of("mlp.down_proj")),
-                    },
-                    post_feedforward_layernorm: gain(of("post_feedforward_layernorm")),
-                }
-            })
-            .collect();
-        let trunk = Trunk { embed_tokens, layers, norm: gain(take("model.norm")) };
-        let lm_head = matrix(take("lm_head"));
+        let mut build = build::Builder { weights: &mut weights, device };
+        let trunk = build.trunk(config);
+        let lm_head = if config.tie_word_embeddings { None } else { Some(build.matrix("lm_head")) };
         if let Some(name) = weights.into_keys().next() {
             return Err(WeightsError::Unexpected(name));
         }
@@ -199,7 +206,7 @@ impl Model {
 
     /// The device of the parameters.
     pub fn device(&self) -> Device {
-        self.lm_head.weight.val().device()
+        self.model.embed_tokens.weight.val().device()
     }
 
     /// What the model computes with.
@@ -226,49 +233,14 @@ impl Model {
         self
     }
 
-    /// The activations the head reads, after the last norm: `[n, d]`, one row per token.
-    pub fn hidden(&self, tokens: &Tokens) -> Tensor<2> {
-        let (config, kernels) = (&self.config, self.kernels);
-        let eps = config.rms_norm_eps as f32;
-        let shape = AttentionShape {
-            n_sequences: tokens.n_sequences,
-            length: tokens.length,
-            n_heads: config.n_heads,
-            n_kv_heads: config.n_kv_heads,
-            head_dim: config.head_dim,
-            eps,
-            rope: RopeTable::new(0, tokens.length, config.head_dim, config.rope_theta),
-            visible_from: tokens.visible_from.clone(),
-        };
-        let mut x = kernels.embedding(self.model.embed_tokens.weight.val(), &tokens.ids, self.precision);
-        for block in &self.model.layers {
-            let attention = &block.self_attn;
-            let weights = AttentionWeights {
-                q: attention.q_proj.weight.val(),
-                k: attention.k_proj.weight.val(),
-                v: attention.v_proj.weight.val(),
-                o: attention.o_proj.weight.val(),
-                q_norm: attention.q_norm.weight.val(),
-                k_norm: attention.k_norm.weight.val(),
-            };
-            let y = kernels.attention(x.clone(), weights, &shape);
-            x = kernels.add_rms_norm(x, y, block.post_attention_layernorm.weight.val(), eps);
-            let mlp = &block.mlp;
-            let (gate, up, down) = (mlp.gate_proj.weight.val(), mlp.up_proj.weight.val(), mlp.down_proj.weight.val());
-            let y = kernels.feed_forward(x.clone(), gate, up, down);
-            x = kernels.add_rms_norm(x, y, block.post_feedforward_layernorm.weight.val(), eps);
-        }
-        kernels.rms_norm(x, self.model.norm.weight.val(), eps)
-    }
-
     /// The head's weight, `[V, d]`: `hidden` times its transpose are the logits.
     pub fn head_weight(&self) -> Tensor<2> {
-        self.lm_head.weight.val()
+        self.lm_head.as_ref().unwrap_or(&self.model.embed_tokens).weight.val()
     }
 
     /// The logits of the next token: `[n_sequences, length, V]`.
     pub fn logits(&self, tokens: &Tokens) -> Tensor<3> {
-        let logits = self.kernels.linear(self.hidden(tokens), self.lm_head.weight.val());
+        let logits = self.kernels.linear(self.hidden(tokens), self.head_weight());
         logits.reshape([tokens.n_sequences, tokens.length, self.config.vocab_size])
     }
 
@@ -276,15 +248,22 @@ impl Model {
     ///
     /// The divisor is the caller's because a batch may be a piece of a larger one.
     pub fn loss(&self, batch: &Batch, scale: LossScale) -> Loss {
-        let hidden = self.hidden(&batch.tokens);
-        let values = self.kernels.cross_entropy(hidden, self.lm_head.weight.val(), &batch.targets, scale);
-        Loss { values }
+        let (hidden, routers) = self.forward(&batch.tokens);
+        let values = self.kernels.cross_entropy(hidden, self.head_weight(), &batch.targets, scale);
+        match router::losses(&routers, scale.router) {
+            None => Loss { values, routers: None },
+            Some(routers) => {
+                let total = values.clone().narrow(0, 0, 1).add(routers.total.clone());
+                let values = Tensor::cat(vec![total, values.narrow(0, 1, 2)], 0);
+                Loss { values, routers: Some(routers) }
+            }
+        }
     }
 
     /// Log-probability of each target (natural logarithm), 0 where it is ignored: `[n]`, row after row; differentiable.
     pub fn token_log_probs(&self, batch: &Batch) -> Tensor<1> {
         let hidden = self.hidden(&batch.tokens);
-        self.kernels.token_log_probs(hidden, self.lm_head.weight.val(), &batch.targets)
+        self.kernels.token_log_probs(hidden, self.head_weight(), &batch.targets)
     }
 }
 

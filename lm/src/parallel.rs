@@ -185,7 +185,7 @@ impl Replicas {
     /// When a replica's thread is gone.
     pub fn step(&mut self, batch: &Batch, micro_batch: usize, z_loss: f64, lr: f64) -> Result<StepValues, ParallelError> {
         let divisor = batch.n_targets().max(1) as f64;
-        let scale = LossScale { z_loss, divisor };
+        let scale = LossScale::new(z_loss, divisor);
         let pieces: Vec<Batch> = batch.micro_batches(micro_batch).collect();
         let n = self.n();
         for replica in 0..n {
@@ -348,16 +348,7 @@ mod tests {
     use crate::random::Stream;
 
     fn origin() -> Origin {
-        let config = ModelConfig {
-            vocab_size: 90,
-            hidden_size: 16,
-            n_layers: 2,
-            n_heads: 2,
-            n_kv_heads: 2,
-            head_dim: 8,
-            intermediate_size: 32,
-            ..ModelConfig::olmo2("nano").unwrap()
-        };
+        let config = ModelConfig::olmo2("pico").unwrap();
         Origin {
             model: Model::init(&config, 5, &device::cpu()).unwrap(),
             optimizer: AdamWConfig::default(),
@@ -402,7 +393,7 @@ mod tests {
         let (found, weights) = trace(1, 8);
         for (step, found) in found.iter().enumerate() {
             let batch = batch(step as u64, 8);
-            let scale = LossScale { z_loss: 1e-4, divisor: batch.n_targets() as f64 };
+            let scale = LossScale::new(1e-4, batch.n_targets() as f64);
             for micro in batch.micro_batches(2) {
                 let loss = trainer.model().loss(&micro, scale);
                 trainer.accumulate(&loss.tensor());

@@ -311,7 +311,7 @@ fn update(trainer: &mut Trainer, config: &SftConfig, chosen: &[&ChatTokens], pad
         };
         let model = trainer.model();
         let Some(counted) = Counted::of(model, micro) else { continue };
-        let loss = counted.loss(model, LossScale { z_loss: 0.0, divisor });
+        let loss = counted.loss(model, LossScale::new(0.0, divisor));
         nll += f64::from(host(loss.clone().without_autodiff())[1]);
         trainer.accumulate(&loss.narrow(0, 0, 1));
     }

@@ -35,11 +35,13 @@ crate::params! {
         width: u64 = 1, in 1.0..=64.0;
         /// Factor of the depth; 1 leaves it.
         depth: u64 = 1, in 1.0..=64.0;
+        /// Factor of the heads alone; 1 leaves them.
+        heads: u64 = 1, in 1.0..=64.0;
         /// Size of the noise that tells copies apart, relative to the weights; it does not change the loss.
         noise: f64 = 0.1, in 0.0..=10.0;
         /// Seed of the noise.
         seed: u64 = 0;
-        /// Feed-forward width afterwards; `()`: the factor times that before.
+        /// Feed-forward width afterwards, of every expert if there are several; `()`: the factor times that before.
         intermediate_size: Option<u64> = None;
         /// Whether key and value heads multiply with the query heads.
         grow_kv_heads: bool = true;
@@ -59,9 +61,9 @@ impl Step for Grow {
     fn about() -> About {
         About {
             name: "grow",
-            version: 1,
-            doc: "Growth operators of Staged Training (Shen et al., arXiv 2203.06211) for OLMo 2: width by copies, depth by identity \
-                  blocks, with the optimiser's state. The loss just after equals the loss just before; logits are compared before it is written.",
+            version: 2,
+            doc: "Growth operators of Staged Training (Shen et al., arXiv 2203.06211) for every family: width by copies, depth by \
+                  identity blocks, heads alone, hidden units alone, with the optimiser's state. The loss just after equals the loss just before; logits are compared before it is written.",
             ports: &[Port {
                 name: "checkpoint",
                 accepts: &[ArtifactType::Checkpoint],
@@ -77,8 +79,13 @@ impl Step for Grow {
     }
 
     fn complete(params: &mut Params) -> Result<(), Vec<ParamError>> {
-        if params.width == 1 && params.depth == 1 {
-            return Err(vec![ParamError::new("width", "neither width nor depth grows; give `width: 2` or `depth: 2`")]);
+        let grows = params.width > 1 || params.depth > 1 || params.heads > 1 || params.intermediate_size.is_some();
+        if !grows {
+            let message = "nothing grows; give `width: 2`, `depth: 2`, `heads: 2` or an `intermediate_size`";
+            return Err(vec![ParamError::new("width", message)]);
+        }
+        if params.width > 1 && params.heads > 1 {
+            return Err(vec![ParamError::new("heads", "`width` multiplies the heads already")]);
         }
         Ok(())
     }
@@ -87,13 +94,20 @@ impl Step for Grow {
         let input = work.input("checkpoint")?;
         let before = Checkpoint::read(&input.path).map_err(StepError::failed)?;
         let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+        let kv_heads = if params.grow_kv_heads { KvHeads::Grow } else { KvHeads::Keep };
         let mut operators = Vec::new();
+        if params.heads > 1 {
+            operators.push(Growth::Heads { factor: size(params.heads), noise: params.noise, seed: params.seed, kv_heads });
+        }
+        if let (1, Some(units)) = (params.width, params.intermediate_size) {
+            operators.push(Growth::FeedForward { intermediate_size: size(units), seed: params.seed });
+        }
         if params.width > 1 {
             operators.push(Growth::Width {
                 factor: size(params.width),
                 noise: params.noise,
                 seed: params.seed,
-                kv_heads: if params.grow_kv_heads { KvHeads::Grow } else { KvHeads::Keep },
+                kv_heads,
                 intermediate_size: params.intermediate_size.map(size),
             });
         }

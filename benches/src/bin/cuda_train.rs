@@ -95,7 +95,7 @@ fn measure(arguments: &Arguments, size: &str) -> Result<serde_json::Value, Error
     for step in 0..warmup + steps {
         let ids = (0..n).map(|i| stream.below((step * n + i) as u64, config.vocab_size) as u32).collect();
         let batch = Batch::next_token(Tokens::new(ids, length));
-        let scale = LossScale { z_loss: 1e-5, divisor: batch.n_targets() as f64 };
+        let scale = LossScale::new(1e-5, batch.n_targets() as f64);
         let start = Instant::now();
         let micro_losses: Vec<_> = batch
             .micro_batches(micro)

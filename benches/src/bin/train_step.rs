@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use lm::batch::{Batch, Tokens};
-use lm::config::ModelConfig;
+use lm::config::{Family, Sizes};
 use lm::kernels::{Kernels, LossScale};
 use lm::model::Model;
 use lm::optim::{AdamW, AdamWConfig, Trainer};
@@ -28,16 +28,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (intermediate_size, vocab_size) = (number(3, 4 * hidden_size), number(4, 4096));
     let (length, n_sequences, micro, steps) = (number(5, 256), number(6, 16), number(7, 16), number(8, 10));
     let kernels = if arguments.iter().any(|a| a == "plain") { Kernels::Plain } else { Kernels::Fused };
-    let config = ModelConfig {
-        vocab_size,
-        hidden_size,
-        n_layers,
-        n_heads,
-        n_kv_heads: n_heads,
-        head_dim: hidden_size / n_heads,
-        intermediate_size,
-        ..ModelConfig::olmo2("nano")?
-    };
+    let config =
+        Family::Olmo2.model(&Sizes { n_layers, hidden_size, n_heads, n_kv_heads: n_heads, intermediate_size, vocab_size });
     let model = Model::init(&config, 0, &lm::device::cpu())?.with_kernels(kernels);
     let mut trainer = Trainer::new(model, AdamW::new(AdamWConfig::default()), Some(1.0));
     let stream = Stream::new(0, "speed");
@@ -46,7 +38,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for step in 0..steps {
         let ids = (0..n).map(|i| stream.below((step * n + i) as u64, vocab_size) as u32).collect();
         let batch = Batch::next_token(Tokens::new(ids, length));
-        let scale = LossScale { z_loss: 1e-5, divisor: batch.n_targets() as f64 };
+        let scale = LossScale::new(1e-5, batch.n_targets() as f64);
         let start = Instant::now();
         let mut parts = [0.0; 3];
         for micro in batch.micro_batches(micro) {

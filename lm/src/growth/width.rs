@@ -1,158 +1,118 @@
-//! The width operator: every channel, head and feed-forward unit becomes `k` copies of itself.
+//! The operators that make arrays wider: copies of channels, heads and units, and new hidden units.
 //!
 //! Let a replicated vector be `k` copies of the small one. A matrix whose inputs are replicated gives the small result
-//! iff the blocks that read the copies add up to the small matrix. So block row `a` is `W - sum_b R_ab` on the diagonal
-//! and `R_ab` beside it, for any noise `R`; a matrix with outputs that are not replicated (the head) is cut into `k`
-//! shares `W / k + S_b` with `sum_b S_b = 0`. RMSNorm of a replicated vector is replicated, and so is attention, because
-//! whole heads are copied. Gradients of replicated outputs are divided by `k`; hence the moments.
+//! iff the blocks that read the copies add up to the small matrix. So with replicated outputs block row `a` is
+//! `W - sum_b R_ab` on the diagonal and `R_ab` beside it, for any noise `R`; with outputs that are not replicated (a head,
+//! a router, an output projection when only heads grow) the matrix is cut into `k` shares `W / k + S_b` with
+//! `sum_b S_b = 0`. Norms of a replicated vector are replicated, and so are attention and the delta rule, because whole
+//! heads are copied. Gradients of replicated outputs are divided by `k`; hence the moments. A new hidden unit reads random
+//! numbers and is read with 0.
 
-use super::{Growth, KvHeads, Moment};
+use super::Moment;
+use super::axes::{Axes, Axis, Factors, Origin};
 use crate::config::ModelConfig;
 use crate::init::{Role, STD, parameter_shapes, role};
 use crate::random::Stream;
 use crate::weights::{Array, NamedArrays};
 
-/// Where an index of a grown axis comes from.
-#[derive(Clone, Copy, Debug)]
-enum Origin {
-    /// Copy number `copy` of index `old`.
-    Copy { old: usize, copy: usize },
-    /// A new index.
-    New(usize),
-}
-
-/// One axis of a grown array.
-#[derive(Clone, Debug)]
-struct Axis {
-    /// How many copies of an old index there are.
-    copies: usize,
-    origins: Vec<Origin>,
-}
-
-impl Axis {
-    fn unchanged(n: usize) -> Self {
-        Self { copies: 1, origins: (0..n).map(|old| Origin::Copy { old, copy: 0 }).collect() }
-    }
-
-    /// All of the old axis, `k` times, then `new` more.
-    fn repeated(n: usize, k: usize, new: usize) -> Self {
-        let copies = (0..k).flat_map(|copy| (0..n).map(move |old| Origin::Copy { old, copy }));
-        Self { copies: k, origins: copies.chain((0..new).map(Origin::New)).collect() }
-    }
-
-    /// Query heads when key heads stay: the copies of a group's heads follow one another, so that all read its key head.
-    fn repeated_in_groups(config: &ModelConfig, k: usize) -> Self {
-        let group = config.n_heads / config.n_kv_heads * config.head_dim;
-        let origins = (0..config.n_kv_heads)
-            .flat_map(|g| (0..k).map(move |copy| (g, copy)))
-            .flat_map(|(g, copy)| (0..group).map(move |i| Origin::Copy { old: g * group + i, copy }));
-        Self { copies: k, origins: origins.collect() }
-    }
-}
-
-/// How every kind of axis grows.
-struct Axes {
-    vocab: Axis,
-    residual: Axis,
-    query: Axis,
-    kv: Axis,
-    units: Axis,
-}
+const FINAL_GAIN: &str = "model.norm.weight";
 
 impl Axes {
-    fn new(growth: &Growth, before: &ModelConfig, after: &ModelConfig) -> Self {
-        let &Growth::Width { factor: k, kv_heads, .. } = growth else { unreachable!("only widths come here") };
-        let (query, kv) = match kv_heads {
-            KvHeads::Grow => (Axis::repeated(before.query_width(), k, 0), Axis::repeated(before.kv_width(), k, 0)),
-            KvHeads::Keep => (Axis::repeated_in_groups(before, k), Axis::unchanged(before.kv_width())),
+    /// The grown array whose elements `f` gives from the number of the stacked array, output and input origin.
+    fn build(&self, f: impl Fn(usize, Origin, Origin) -> f32) -> Array {
+        const NO_INPUT: [Origin; 1] = [Origin::Copy { old: 0, copy: 0 }];
+        let inputs = self.input.as_ref().map_or(NO_INPUT.as_slice(), |axis| &axis.origins);
+        let rows = (0..self.stacked).flat_map(|e| self.output.origins.iter().map(move |o| (e, *o)));
+        let data = rows.flat_map(|(e, o)| inputs.iter().map(move |i| (e, o, *i))).map(|(e, o, i)| f(e, o, i)).collect();
+        let mut shape = Vec::new();
+        if self.stacked > 1 {
+            shape.push(self.stacked);
+        }
+        shape.push(self.output.origins.len());
+        if self.convolution {
+            shape.push(1);
+        }
+        shape.extend(self.input.as_ref().map(|axis| axis.origins.len()));
+        Array::new(shape, data)
+    }
+
+    /// Rows and columns of one of the small arrays.
+    fn small_size(&self) -> (usize, usize) {
+        let old = |axis: &Axis| {
+            let kept = axis.origins.iter().filter(|origin| matches!(origin, Origin::Copy { copy: 0, .. }));
+            kept.count()
         };
-        Self {
-            vocab: Axis::unchanged(before.vocab_size),
-            residual: Axis::repeated(before.hidden_size, k, 0),
-            query,
-            kv,
-            units: Axis::repeated(before.intermediate_size, k, after.intermediate_size - k * before.intermediate_size),
-        }
-    }
-
-    /// Output and input axis of the parameter called `name`; gains have an output only.
-    fn of(&self, name: &str) -> (&Axis, Option<&Axis>) {
-        let part = name.strip_suffix(".weight").unwrap_or(name).rsplit('.').next().unwrap_or(name);
-        match part {
-            "embed_tokens" | "lm_head" => (&self.vocab, Some(&self.residual)),
-            "q_proj" => (&self.query, Some(&self.residual)),
-            "k_proj" | "v_proj" => (&self.kv, Some(&self.residual)),
-            "o_proj" => (&self.residual, Some(&self.query)),
-            "gate_proj" | "up_proj" => (&self.units, Some(&self.residual)),
-            "down_proj" => (&self.residual, Some(&self.units)),
-            "q_norm" => (&self.query, None),
-            "k_norm" => (&self.kv, None),
-            _ => (&self.residual, None),
-        }
+        (old(&self.output), self.input.as_ref().map_or(1, old))
     }
 }
 
-/// An array with the grown axes whose elements `f` gives from `(output origin, input origin)`.
-fn build(output: &Axis, input: Option<&Axis>, f: impl Fn(Origin, Origin) -> f32) -> Array {
-    const NO_INPUT: [Origin; 1] = [Origin::Copy { old: 0, copy: 0 }];
-    let inputs = input.map_or(NO_INPUT.as_slice(), |axis| &axis.origins);
-    let data = output.origins.iter().flat_map(|o| inputs.iter().map(|i| f(*o, *i))).collect();
-    let mut shape = vec![output.origins.len()];
-    shape.extend(input.map(|axis| axis.origins.len()));
-    Array::new(shape, data)
+/// Arrays of one expert keep the axis of experts.
+fn reshaped(array: Array, small: &Array) -> Array {
+    if small.shape.len() == array.shape.len() { array } else { Array::new([&[1], array.shape.as_slice()].concat(), array.data) }
 }
 
-pub(super) fn weights(growth: &Growth, before: &ModelConfig, after: &ModelConfig, small: &NamedArrays) -> NamedArrays {
-    let axes = Axes::new(growth, before, after);
+/// The weights of the grown model.
+pub(super) fn weights(factors: Factors, before: &ModelConfig, after: &ModelConfig, small: &NamedArrays) -> NamedArrays {
     parameter_shapes(before)
         .into_iter()
         .map(|(name, _)| {
-            let grown = weight(growth, &name, &axes, &small[&name]);
+            let array = &small[&name];
+            let mut grown = reshaped(weight(factors, &name, &factors.axes(&name, before, after), array), array);
+            if name == FINAL_GAIN && before.tie_word_embeddings {
+                // The head is the repeated embedding, whose copies add up.
+                let share = 1.0 / factors.residual as f32;
+                grown.data.iter_mut().for_each(|x| *x *= share);
+            }
             (name, grown)
         })
         .collect()
 }
 
-fn weight(growth: &Growth, name: &str, axes: &Axes, small: &Array) -> Array {
-    let &Growth::Width { factor: k, noise, seed, .. } = growth else { unreachable!("only widths come here") };
-    let (output, input) = axes.of(name);
-    let columns = small.shape.get(1).copied().unwrap_or(1);
-    let at = |o: usize, i: usize| small.data[o * columns + i];
-    // The embedding is read by row, so its columns are outputs: they are simply repeated, as gains are.
-    let (Some(input), Role::Matrix | Role::Head) = (input, role(name)) else {
-        return build(output, input, |o, i| match (o, i) {
-            (Origin::Copy { old: o, .. }, Origin::Copy { old: i, .. }) => at(o, i),
+fn weight(factors: Factors, name: &str, axes: &Axes, small: &Array) -> Array {
+    let (rows, columns) = axes.small_size();
+    let size = rows * columns;
+    let at = |e: usize, o: usize, i: usize| small.data[e * size + o * columns + i];
+    let is_matrix = matches!(role(name), Role::Matrix | Role::Head | Role::Router);
+    // The embedding is read by row, so its columns are outputs: they are simply repeated, as gains and taps are.
+    let Some(input) = axes.input.as_ref().filter(|_| is_matrix) else {
+        return axes.build(|e, o, i| match (o, i) {
+            (Origin::Copy { old: o, .. }, Origin::Copy { old: i, .. }) => at(e, o, i),
             _ => unreachable!("new indices appear in matrices of the feed-forward layer only"),
         });
     };
     let mean_square = small.data.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / small.len().max(1) as f64;
-    let size = noise * mean_square.sqrt();
-    let stream = Stream::new(seed, &format!("grow.{name}"));
-    let fresh = Stream::new(seed, &format!("grow.new.{name}"));
-    // The noise that output copy `a` reads of input copy `b` at element `(o, i)`.
-    let perturbation = |a: usize, b: usize, o: usize, i: usize| {
-        if size == 0.0 {
+    let spread = factors.noise * mean_square.sqrt();
+    let stream = Stream::new(factors.seed, &format!("grow.{name}"));
+    let fresh = Stream::new(factors.seed, &format!("grow.new.{name}"));
+    let k = input.copies;
+    // The noise that output copy `a` reads of input copy `b` at element `(o, i)` of array `e`.
+    let perturbation = |e: usize, a: usize, b: usize, o: usize, i: usize| {
+        if spread == 0.0 {
             return 0.0;
         }
-        let index = ((a * k + b) * small.len() + o * columns + i) as u64;
-        size * stream.normal(index)
+        let index = ((a * k + b) * small.len() + e * size + o * columns + i) as u64;
+        spread * stream.normal(index)
     };
     let width = input.origins.len();
-    build(output, Some(input), |o, i| {
+    let new_rows = axes.output.origins.len() - axes.output.copies * rows;
+    axes.build(|e, o, i| {
         let value = match (o, i) {
-            // New feed-forward units: random inputs, and outputs that start at 0.
             (_, Origin::New(_)) => 0.0,
-            (Origin::New(new), Origin::Copy { old, copy }) => STD * fresh.normal((new * width + copy * columns + old) as u64),
+            (Origin::New(new), Origin::Copy { old, copy }) => {
+                STD * fresh.normal(((e * new_rows + new) * width + copy * columns + old) as u64)
+            }
             (Origin::Copy { old: o, copy: a }, Origin::Copy { old: i, copy: b }) => {
-                let w = f64::from(at(o, i));
-                if output.copies == 1 {
+                let w = f64::from(at(e, o, i));
+                if k == 1 {
+                    w
+                } else if axes.output.copies == 1 {
                     // Shares of an output that is not replicated: the noise of all but the last adds up in the last.
-                    let others = || (0..k - 1).map(|b| perturbation(a, b, o, i)).sum::<f64>();
-                    w / k as f64 + if b + 1 < k { perturbation(a, b, o, i) } else { -others() }
+                    let others = || (0..k - 1).map(|b| perturbation(e, a, b, o, i)).sum::<f64>();
+                    w / k as f64 + if b + 1 < k { perturbation(e, a, b, o, i) } else { -others() }
                 } else if a == b {
-                    w - (0..k).filter(|b| *b != a).map(|b| perturbation(a, b, o, i)).sum::<f64>()
+                    w - (0..k).filter(|b| *b != a).map(|b| perturbation(e, a, b, o, i)).sum::<f64>()
                 } else {
-                    perturbation(a, b, o, i)
+                    perturbation(e, a, b, o, i)
                 }
             }
         };
@@ -160,30 +120,36 @@ fn weight(growth: &Growth, name: &str, axes: &Axes, small: &Array) -> Array {
     })
 }
 
+/// The moments of the grown model's optimiser.
 pub(super) fn moments(
-    growth: &Growth,
+    factors: Factors,
     before: &ModelConfig,
     after: &ModelConfig,
     small: &NamedArrays,
     moment: Moment,
 ) -> NamedArrays {
-    let axes = Axes::new(growth, before, after);
     small
         .iter()
         .map(|(name, small)| {
-            let (output, input) = axes.of(name);
-            let columns = small.shape.get(1).copied().unwrap_or(1);
-            // The columns of the embedding are outputs of the look-up.
-            let copies = if role(name) == Role::Embedding { axes.residual.copies } else { output.copies };
+            let axes = factors.axes(name, before, after);
+            let (rows, columns) = axes.small_size();
+            let copies = match role(name) {
+                // The columns of the embedding are outputs of the look-up.
+                Role::Embedding => factors.residual,
+                Role::FinalGain if before.tie_word_embeddings => 1,
+                _ => axes.output.copies,
+            };
             let scale = match moment {
                 Moment::First => 1.0 / copies as f32,
                 Moment::Second => 1.0 / (copies * copies) as f32,
             };
-            let grown = build(output, input, |o, i| match (o, i) {
-                (Origin::Copy { old: o, .. }, Origin::Copy { old: i, .. }) => scale * small.data[o * columns + i],
+            let grown = axes.build(|e, o, i| match (o, i) {
+                (Origin::Copy { old: o, .. }, Origin::Copy { old: i, .. }) => {
+                    scale * small.data[e * rows * columns + o * columns + i]
+                }
                 _ => 0.0,
             });
-            (name.clone(), grown)
+            (name.clone(), reshaped(grown, small))
         })
         .collect()
 }

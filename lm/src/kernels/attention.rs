@@ -22,6 +22,8 @@ pub(crate) struct Layout<'a> {
     pub(crate) head_dim: usize,
     /// Per token, the first visible position of its sequence.
     pub(crate) visible_from: Option<&'a [u32]>,
+    /// Keys a query sees at most, itself included.
+    pub(crate) window: Option<usize>,
 }
 
 /// One block of query rows of one head and the keys it needs.
@@ -50,7 +52,8 @@ impl<'a> Layout<'a> {
     }
 
     fn first_visible(&self, sequence: usize, position: usize) -> usize {
-        self.visible_from.map_or(0, |all| all[sequence * self.length + position] as usize)
+        let document = self.visible_from.map_or(0, |all| all[sequence * self.length + position] as usize);
+        self.window.map_or(document, |window| document.max((position + 1).saturating_sub(window)))
     }
 
     fn blocks(&self, sequence: usize) -> impl Iterator<Item = Block> + '_ {

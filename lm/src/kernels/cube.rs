@@ -4,18 +4,20 @@
 //! Tensors are 32-bit floats or bfloat16; weights, gains, statistics and sums are always 32-bit floats. Nothing here
 //! depends on the order in which threads run: the same bits every time on the same device.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Cube, Dispatch, backend_extension};
-use burn::tensor::{DType, Shape, Tensor, TensorData};
+use burn::tensor::{DType, Shape, Tensor};
 use burn_cubecl::CubeBackend;
 
-use super::{AttentionShape, AttentionWeights, LossScale, Precision, RopeTable, UpdateScale, plain};
+use super::{AttentionShape, AttentionWeights, LossScale, Precision, UpdateScale, plain};
 
+mod angles;
 mod attention;
 mod delta;
+pub(super) mod experts;
 mod gradients;
 mod head;
 mod launch;
@@ -339,15 +341,18 @@ pub(super) fn embedding(weight: Tensor<2>, ids: &Arc<[u32]>, precision: Precisio
     Tensor::from_dispatch(Dispatch::lm_cube_pick(weight.into_dispatch(), ids.clone(), precision.dtype()))
 }
 
-pub(super) fn pick_rows(x: Tensor<2>, rows: &Arc<[u32]>) -> Tensor<2> {
+/// Rows `rows` of `x` `[n, d]`: `[rows, d]`.
+fn pick_rows(x: Tensor<2>, rows: &Arc<[u32]>) -> Tensor<2> {
     let dtype = x.dtype();
     Tensor::from_dispatch(Dispatch::lm_cube_pick(x.into_dispatch(), rows.clone(), dtype))
 }
 
-pub(super) fn add_rows(x: Tensor<2>, rows: &Arc<[u32]>, n: usize) -> Tensor<2> {
+/// The rows of `x` `[rows, d]` added up where `rows` says, `[n, d]` in 32-bit floats; the opposite of `pick_rows`.
+fn add_rows(x: Tensor<2>, rows: &Arc<[u32]>, n: usize) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::lm_cube_add_up(x.into_dispatch(), rows.clone(), n))
 }
 
+/// `(I + L)^-1` for every matrix of `below` `[m, c, c]`, where `L` is its part below the diagonal.
 pub(super) fn unit_lower_inverse(below: Tensor<3>) -> Tensor<3> {
     Tensor::from_dispatch(Dispatch::lm_cube_unit_lower_inverse(below.into_dispatch()))
 }
@@ -362,21 +367,31 @@ pub(super) fn add_rms_norm(residual: Tensor<2>, x: Tensor<2>, gain: Tensor<1>, e
 }
 
 pub(super) fn attention(x: Tensor<2>, weights: AttentionWeights, shape: &AttentionShape) -> Tensor<2> {
-    let q = rms_norm(plain::linear(x.clone(), weights.q), weights.q_norm, shape.eps);
-    let k = rms_norm(plain::linear(x.clone(), weights.k), weights.k_norm, shape.eps);
-    let v = plain::linear(x, weights.v);
-    let (cos, sin) = angles(&q, shape);
+    let (q, k) = (plain::linear(x.clone(), weights.q), plain::linear(x.clone(), weights.k));
+    let (q, k) = match weights.norms {
+        Some([q_norm, k_norm]) => (rms_norm(q, q_norm, shape.eps), rms_norm(k, k_norm, shape.eps)),
+        None => (q, k),
+    };
+    let clip = |x: Tensor<2>| match shape.clip {
+        Some(clip) => x.clamp(-clip, clip),
+        None => x,
+    };
+    let (mut q, mut k, v) = (clip(q), clip(k), clip(plain::linear(x, weights.v)));
+    if let Some(rope) = &shape.rope {
+        let (cos, sin) = angles::on(&q.device(), rope, [shape.length, shape.head_dim / 2]);
+        q = rotate(q, &cos, &sin);
+        k = rotate(k, &cos, &sin);
+    }
     let attend = Attend {
         n_sequences: shape.n_sequences,
         length: shape.length,
         n_heads: shape.n_heads,
         n_kv_heads: shape.n_kv_heads,
         head_dim: shape.head_dim,
-        window: None,
+        window: shape.window,
         visible_from: shape.visible_from.clone(),
     };
-    let out = attend_to(rotate(q, &cos, &sin), rotate(k, &cos, &sin), v, attend);
-    plain::linear(out, weights.o)
+    plain::linear(attend_to(q, k, v, attend), weights.o)
 }
 
 pub(super) fn feed_forward(x: Tensor<2>, gate: Tensor<2>, up: Tensor<2>, down: Tensor<2>) -> Tensor<2> {
@@ -414,37 +429,4 @@ pub(super) fn adamw(
     let (value, first, second) =
         Dispatch::cube_adamw(value, gradient, first.into_dispatch(), second.into_dispatch(), scale);
     (Tensor::from_dispatch(value), [Tensor::from_dispatch(first), Tensor::from_dispatch(second)])
-}
-
-/// Tables of angles on a device; they are the same in every layer and every step.
-static ANGLES: Mutex<Vec<Angles>> = Mutex::new(Vec::new());
-
-/// How many tables are kept.
-const KEPT: usize = 16;
-
-struct Angles {
-    table: RopeTable,
-    device: String,
-    cos: Tensor<2>,
-    sin: Tensor<2>,
-}
-
-/// Cosines and sines `[length, D / 2]` on the device of `like`.
-fn angles(like: &Tensor<2>, shape: &AttentionShape) -> (Tensor<2>, Tensor<2>) {
-    let device = like.device().without_autodiff();
-    let name = format!("{device:?}");
-    let mut kept = ANGLES.lock().unwrap_or_else(PoisonError::into_inner);
-    let known = kept.iter().find(|angles| Arc::ptr_eq(&angles.table.cos, &shape.rope.cos) && angles.device == name);
-    if let Some(angles) = known {
-        return (angles.cos.clone(), angles.sin.clone());
-    }
-    let upload = |values: &[f32]| {
-        Tensor::<2>::from_data(TensorData::new(values.to_vec(), [shape.length, shape.head_dim / 2]), &device)
-    };
-    let (cos, sin) = (upload(&shape.rope.cos), upload(&shape.rope.sin));
-    if kept.len() == KEPT {
-        kept.remove(0);
-    }
-    kept.push(Angles { table: shape.rope.clone(), device: name, cos: cos.clone(), sin: sin.clone() });
-    (cos, sin)
 }

@@ -21,6 +21,45 @@ use super::layers::{self, AttentionParameters, AttentionSaved, FeedForwardParame
 use super::matmul::{self, Write};
 use super::{AttentionShape, LossScale, rows, simd};
 
+/// Registers gradients with the parents that want them, in order.
+macro_rules! register {
+    ($grads:ident, $parents:expr, [$($gradient:expr),+ $(,)?]) => {{
+        let mut parents = $parents.into_iter();
+        $(
+            if let Some(node) = parents.next().flatten() {
+                $grads.register::<Flex>(node.id, $gradient);
+            }
+        )+
+    }};
+}
+
+/// Declares a backward pass: name, number of parents, state, and what to do with `(state, dy, parents, grads)`.
+macro_rules! backward {
+    ($name:ident, $n:literal, $state:ty, |$s:pat_param, $dy:ident, $parents:ident, $grads:ident| $body:block) => {
+        #[derive(Debug)]
+        struct $name;
+
+        impl Backward<Flex, $n> for $name {
+            type State = $state;
+
+            fn backward(self, ops: Ops<Self::State, $n>, $grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+                let $dy = $grads.consume::<Flex>(&ops.node).to_contiguous();
+                let $s = ops.state;
+                let $parents = ops.parents;
+                $body
+            }
+        }
+    };
+}
+
+mod delta;
+mod experts;
+mod norm;
+
+pub(crate) use delta::DeltaOps;
+pub(crate) use experts::ExpertOps;
+pub(crate) use norm::NormOps;
+
 /// The custom operations of this crate. Tensors are contiguous 32-bit floats.
 #[backend_extension(Flex, Autodiff)]
 pub(crate) trait FusedOps: Backend {
@@ -74,6 +113,13 @@ fn tensor(data: Vec<f32>, shape: &[usize]) -> FlexTensor {
 fn columns(tensor: &FlexTensor) -> usize {
     let shape = tensor.shape();
     shape[shape.num_dims() - 1]
+}
+
+/// An array of pairs as a pair of arrays.
+fn unzip<A, B, const N: usize>(pairs: [(A, B); N]) -> ([A; N], [B; N]) {
+    let mut pairs = pairs.map(|(a, b)| (Some(a), Some(b)));
+    let first = pairs.each_mut().map(|pair| pair.0.take().expect("each is taken once"));
+    (first, pairs.map(|pair| pair.1.expect("each is taken once")))
 }
 
 /// A tensor of the shape of `like`.
@@ -210,37 +256,6 @@ impl FeedForwardInputs {
         let (y, saved) = layers::feed_forward(elements(x), self.parameters(), columns(x));
         (shaped(y, x), saved)
     }
-}
-
-/// Registers gradients with the parents that want them, in order.
-macro_rules! register {
-    ($grads:ident, $parents:expr, [$($gradient:expr),+ $(,)?]) => {{
-        let mut parents = $parents.into_iter();
-        $(
-            if let Some(node) = parents.next().flatten() {
-                $grads.register::<Flex>(node.id, $gradient);
-            }
-        )+
-    }};
-}
-
-/// Declares a backward pass: name, number of parents, state, and what to do with `(state, dy, parents, grads)`.
-macro_rules! backward {
-    ($name:ident, $n:literal, $state:ty, |$s:pat_param, $dy:ident, $parents:ident, $grads:ident| $body:block) => {
-        #[derive(Debug)]
-        struct $name;
-
-        impl Backward<Flex, $n> for $name {
-            type State = $state;
-
-            fn backward(self, ops: Ops<Self::State, $n>, $grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
-                let $dy = $grads.consume::<Flex>(&ops.node).to_contiguous();
-                let $s = ops.state;
-                let $parents = ops.parents;
-                $body
-            }
-        }
-    };
 }
 
 backward!(Embedding, 1, (Arc<[u32]>, usize), |(ids, vocab), dy, parents, grads| {

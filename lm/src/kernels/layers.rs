@@ -13,7 +13,9 @@ pub(crate) struct AttentionParameters<'a> {
     pub(crate) k: &'a [f32],
     pub(crate) v: &'a [f32],
     pub(crate) o: &'a [f32],
+    /// Gain of the norm of the queries; empty without QK-norm.
     pub(crate) q_norm: &'a [f32],
+    /// Gain of the norm of the keys; empty without QK-norm.
     pub(crate) k_norm: &'a [f32],
 }
 
@@ -50,42 +52,75 @@ fn layout(shape: &AttentionShape) -> attention::Layout<'_> {
         n_kv_heads: shape.n_kv_heads,
         head_dim: shape.head_dim,
         visible_from: shape.visible_from.as_deref(),
+        window: shape.window,
     }
 }
 
-/// Rotates all rows of `[n, width]` in place.
+/// Rotates all rows of `[n, width]` in place, if the layer has rotary positions.
 fn rotate(values: &mut [f32], width: usize, shape: &AttentionShape, turn: Turn) {
+    let Some(rope) = &shape.rope else { return };
     let half = shape.head_dim / 2;
     values.par_chunks_mut(CHUNK * width).enumerate().for_each(|(chunk, values)| {
         for (i, row) in values.chunks_exact_mut(width).enumerate() {
             let at = (chunk * CHUNK + i) % shape.length * half;
-            rows::rotate_row(row, &shape.rope.cos[at..at + half], &shape.rope.sin[at..at + half], turn);
+            rows::rotate_row(row, &rope.cos[at..at + half], &rope.sin[at..at + half], turn);
         }
     });
+}
+
+/// The projections of queries or keys after the norm, if there is one, before clamping and rotation.
+fn normed(raw: &[f32], gain: &[f32], shape: &AttentionShape) -> Vec<f32> {
+    if gain.is_empty() {
+        return raw.to_vec();
+    }
+    let mut out = simd::unwritten(raw.len());
+    rows::rms_norm(&mut out, raw, gain, None, shape.eps);
+    out
 }
 
 /// Self-attention of `x` `[n, d]`: the output `[n, d]` and what its backward pass needs.
 pub(crate) fn self_attention(x: &[f32], weights: AttentionParameters<'_>, shape: &AttentionShape) -> (Vec<f32>, AttentionSaved) {
     let n = shape.n_sequences * shape.length;
     let d = x.len() / n;
-    let (q_width, kv_width) = (weights.q_norm.len(), weights.k_norm.len());
+    let (q_width, kv_width) = (weights.q.len() / d, weights.k.len() / d);
     let project = |w: &[f32], width: usize| {
         let mut out = simd::unwritten(n * width);
         matmul::forward(&mut out, x, w, d);
         out
     };
-    let normed = |raw: &[f32], gain: &[f32]| {
-        let mut out = simd::unwritten(raw.len());
-        rows::rms_norm(&mut out, raw, gain, None, shape.eps);
-        rotate(&mut out, gain.len(), shape, Turn::Forward);
+    let turned = |raw: &[f32], gain: &[f32], width: usize| {
+        let mut out = normed(raw, gain, shape);
+        if let Some(clip) = shape.clip {
+            clamp(&mut out, clip);
+        }
+        rotate(&mut out, width, shape, Turn::Forward);
         out
     };
-    let (raw_q, raw_k, v) = (project(weights.q, q_width), project(weights.k, kv_width), project(weights.v, kv_width));
-    let (q, k) = (normed(&raw_q, weights.q_norm), normed(&raw_k, weights.k_norm));
+    let (raw_q, raw_k, mut v) = (project(weights.q, q_width), project(weights.k, kv_width), project(weights.v, kv_width));
+    if let Some(clip) = shape.clip {
+        clamp(&mut v, clip);
+    }
+    let (q, k) = (turned(&raw_q, weights.q_norm, q_width), turned(&raw_k, weights.k_norm, kv_width));
     let (out, lse) = attention::forward(layout(shape), &q, &k, &v);
     let mut y = simd::unwritten(n * d);
     matmul::forward(&mut y, &out, weights.o, q_width);
     (y, AttentionSaved { raw_q, raw_k, q, k, v, out, lse })
+}
+
+/// `values` clamped to `[-clip, clip]`.
+fn clamp(values: &mut [f32], clip: f32) {
+    values.par_chunks_mut(1 << 14).for_each(|values| values.iter_mut().for_each(|x| *x = x.clamp(-clip, clip)));
+}
+
+/// Zeroes the gradients of values that were clamped.
+fn clamp_backward(dy: &mut [f32], before: &[f32], clip: f32) {
+    dy.par_chunks_mut(1 << 14).zip(before.par_chunks(1 << 14)).for_each(|(dy, before)| {
+        for (dy, x) in dy.iter_mut().zip(before) {
+            if x.abs() >= clip {
+                *dy = 0.0;
+            }
+        }
+    });
 }
 
 /// The gradients of [`self_attention`] given that of its output.
@@ -98,7 +133,7 @@ pub(crate) fn self_attention_backward(
 ) -> AttentionGradients {
     let n = shape.n_sequences * shape.length;
     let d = x.len() / n;
-    let (q_width, kv_width) = (weights.q_norm.len(), weights.k_norm.len());
+    let (q_width, kv_width) = (weights.q.len() / d, weights.k.len() / d);
     let mut dout = simd::unwritten(saved.out.len());
     matmul::backward_input(&mut dout, dy, weights.o, q_width, Write::Set);
     let weight_gradient = |dy: &[f32], x: &[f32], size: usize, inputs: usize| {
@@ -108,11 +143,24 @@ pub(crate) fn self_attention_backward(
     };
     let o = weight_gradient(dy, &saved.out, weights.o.len(), q_width);
     let kept = attention::Saved { q: &saved.q, k: &saved.k, v: &saved.v, out: &saved.out, lse: &saved.lse };
-    let [mut dq, mut dk, dv] = attention::backward(layout(shape), &dout, kept);
-    rotate(&mut dq, q_width, shape, Turn::Backward);
-    rotate(&mut dk, kv_width, shape, Turn::Backward);
-    let (dq, q_norm) = rows::rms_norm_backward(&dq, &saved.raw_q, weights.q_norm, shape.eps);
-    let (dk, k_norm) = rows::rms_norm_backward(&dk, &saved.raw_k, weights.k_norm, shape.eps);
+    let [mut dq, mut dk, mut dv] = attention::backward(layout(shape), &dout, kept);
+    let turned_back = |dy: &mut Vec<f32>, raw: &[f32], gain: &[f32], width: usize| {
+        rotate(dy, width, shape, Turn::Backward);
+        if let Some(clip) = shape.clip {
+            clamp_backward(dy, &normed(raw, gain, shape), clip);
+        }
+        if gain.is_empty() {
+            return Vec::new();
+        }
+        let (dx, dgain) = rows::rms_norm_backward(dy, raw, gain, shape.eps);
+        *dy = dx;
+        dgain
+    };
+    let q_norm = turned_back(&mut dq, &saved.raw_q, weights.q_norm, q_width);
+    let k_norm = turned_back(&mut dk, &saved.raw_k, weights.k_norm, kv_width);
+    if let Some(clip) = shape.clip {
+        clamp_backward(&mut dv, &saved.v, clip);
+    }
     let mut dx = simd::unwritten(x.len());
     matmul::backward_input(&mut dx, &dq, weights.q, d, Write::Set);
     matmul::backward_input(&mut dx, &dk, weights.k, d, Write::Add);

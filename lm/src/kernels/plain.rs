@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Bool, DType, Device, FloatDType, IndexingUpdateOp, Int, Tensor, TensorData, activation};
+use burn::tensor::{Bool, DType, Device, FloatDType, Int, Tensor, TensorData, activation};
 
 use super::{AttentionShape, AttentionWeights, LossScale, Precision, UpdateScale};
 use crate::batch::IGNORED;
+
+pub(crate) mod delta;
+pub(crate) mod experts;
 
 fn int_tensor(values: impl Iterator<Item = i64>, device: &Device) -> Tensor<1, Int> {
     let values: Vec<i64> = values.collect();
@@ -23,32 +26,8 @@ pub(crate) fn embedding(weight: Tensor<2>, ids: &Arc<[u32]>, precision: Precisio
     like(weight.select(0, indices), precision.dtype())
 }
 
-pub(crate) fn pick_rows(x: Tensor<2>, rows: &Arc<[u32]>) -> Tensor<2> {
-    let index = int_tensor(rows.iter().map(|row| i64::from(*row)), &x.device());
-    x.select(0, index)
-}
-
-pub(crate) fn add_rows(x: Tensor<2>, rows: &Arc<[u32]>, n: usize) -> Tensor<2> {
-    let device = x.device();
-    let index = int_tensor(rows.iter().map(|row| i64::from(*row)), &device);
-    let zeros = Tensor::zeros([n, x.dims()[1]], &device);
-    zeros.select_assign(0, index, like(x, DType::F32), IndexingUpdateOp::Add)
-}
-
-/// Forward substitution, row after row.
-pub(crate) fn unit_lower_inverse(below: Tensor<3>) -> Tensor<3> {
-    let [m, side, _] = below.dims();
-    let unit = Tensor::<2>::eye(side, &below.device()).unsqueeze::<3>().repeat_dim(0, m);
-    let mut inverse = unit.clone().narrow(1, 0, 1);
-    for row in 1..side {
-        let known = below.clone().narrow(1, row, 1).narrow(2, 0, row).matmul(inverse.clone());
-        inverse = Tensor::cat(vec![inverse, unit.clone().narrow(1, row, 1).sub(known)], 1);
-    }
-    inverse
-}
-
 /// `x` in the type `dtype`.
-fn like<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
+pub(crate) fn like<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
     match x.dtype() == dtype {
         true => x,
         false if dtype == DType::BF16 => x.cast(FloatDType::BF16),
@@ -67,6 +46,14 @@ pub(crate) fn add_rms_norm(residual: Tensor<2>, x: Tensor<2>, gain: Tensor<1>, e
     residual.add(rms_norm(x, gain, eps))
 }
 
+pub(crate) fn layer_norm(x: Tensor<2>, eps: f32) -> Tensor<2> {
+    let dtype = x.dtype();
+    let x = like(x, DType::F32);
+    let centred = x.clone().sub(x.mean_dim(1));
+    let variance = centred.clone().mul(centred.clone()).mean_dim(1);
+    like(centred.div(variance.add_scalar(eps).sqrt()), dtype)
+}
+
 pub(crate) fn linear(x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
     let w = like(w, x.dtype());
     x.matmul(w.transpose())
@@ -79,11 +66,12 @@ pub(crate) fn feed_forward(x: Tensor<2>, gate: Tensor<2>, up: Tensor<2>, down: T
 
 /// Rotates `x` `[B, T, heads, D]`: `[x1 cos - x2 sin, x2 cos + x1 sin]` with the halves `x1`, `x2` of a head.
 fn rotate(x: Tensor<4>, shape: &AttentionShape) -> Tensor<4> {
+    let Some(rope) = &shape.rope else { return x };
     let half = shape.head_dim / 2;
     let dtype = x.dtype();
     let x = like(x, DType::F32);
     let table = |values: &[f32]| -> Tensor<4> { float_tensor(values.to_vec(), &x.device()).reshape([1, shape.length, 1, half]) };
-    let (cos, sin) = (table(&shape.rope.cos), table(&shape.rope.sin));
+    let (cos, sin) = (table(&rope.cos), table(&rope.sin));
     let parts = x.chunk(2, 3);
     let (x1, x2) = (parts[0].clone(), parts[1].clone());
     let turned = vec![x1.clone().mul(cos.clone()).sub(x2.clone().mul(sin.clone())), x2.mul(cos).add(x1.mul(sin))];
@@ -95,7 +83,8 @@ fn hidden_keys(shape: &AttentionShape, device: &Device) -> Tensor<4, Bool> {
     let (b, t) = (shape.n_sequences, shape.length);
     let mut mask = Vec::with_capacity(b * t * t);
     for row in 0..b * t {
-        let first = shape.visible_from.as_ref().map_or(0, |all| all[row] as usize);
+        let document = shape.visible_from.as_ref().map_or(0, |all| all[row] as usize);
+        let first = shape.window.map_or(document, |window| document.max((row % t + 1).saturating_sub(window)));
         mask.extend((0..t).map(|key| key > row % t || key < first));
     }
     Tensor::from_data(TensorData::new(mask, [b, 1, t, t]), device)
@@ -103,9 +92,16 @@ fn hidden_keys(shape: &AttentionShape, device: &Device) -> Tensor<4, Bool> {
 
 pub(crate) fn attention(x: Tensor<2>, weights: AttentionWeights, shape: &AttentionShape) -> Tensor<2> {
     let (b, t, h, kv, d) = (shape.n_sequences, shape.length, shape.n_heads, shape.n_kv_heads, shape.head_dim);
-    let q = rms_norm(linear(x.clone(), weights.q), weights.q_norm, shape.eps);
-    let k = rms_norm(linear(x.clone(), weights.k), weights.k_norm, shape.eps);
-    let v = linear(x.clone(), weights.v);
+    let (q, k) = (linear(x.clone(), weights.q), linear(x.clone(), weights.k));
+    let (q, k) = match weights.norms {
+        Some([q_norm, k_norm]) => (rms_norm(q, q_norm, shape.eps), rms_norm(k, k_norm, shape.eps)),
+        None => (q, k),
+    };
+    let clip = |x: Tensor<2>| match shape.clip {
+        Some(clip) => x.clamp(-clip, clip),
+        None => x,
+    };
+    let (q, k, v) = (clip(q), clip(k), clip(linear(x.clone(), weights.v)));
     let q = rotate(q.reshape([b, t, h, d]), shape).swap_dims(1, 2);
     let spread = |x: Tensor<4>| {
         // Each key head serves h / kv consecutive query heads.

@@ -6,6 +6,7 @@ use burn::tensor::{Tensor, TensorData};
 
 use super::*;
 use crate::batch::IGNORED;
+use crate::config::{Experts, GatedDelta, Rope};
 use crate::device;
 use crate::model::parameters::host;
 use crate::random::Stream;
@@ -68,6 +69,72 @@ fn norms_agree() {
 }
 
 #[test]
+fn layer_norm_agrees() {
+    compare(&[leaf([150, 24], "x", 0.2, 1.0)], &[], |kernels, m, _| flat(kernels.layer_norm(m[0].clone(), 1e-5)));
+}
+
+#[test]
+fn gated_delta_layers_agree() {
+    // Chunks of 64 with a rest, documents that begin inside and between chunks, shared key heads.
+    let documents: Vec<u32> =
+        (0..2 * 150).map(|i| [0, 20, 64, 101][[20, 64, 101, 150].iter().position(|end| i % 150 < *end).unwrap()]).collect();
+    for (visible_from, n_key_heads, allow_negative_eigenvalues) in [(None, 4, true), (Some(documents), 2, false)] {
+        let delta = GatedDelta {
+            n_key_heads,
+            n_value_heads: 4,
+            key_head_dim: 6,
+            value_head_dim: 10,
+            conv_size: 4,
+            allow_negative_eigenvalues,
+        };
+        let shape = DeltaShape { n_sequences: 2, length: 150, delta, eps: 1e-5, visible_from: visible_from.map(Into::into) };
+        let matrices = [
+            leaf([300, delta.key_width()], "q", 0.0, 1.0),
+            leaf([300, delta.key_width()], "k", 0.0, 1.0),
+            leaf([300, 40], "v", 0.0, 1.0),
+            leaf([300, 4], "a", -1.0, 1.0),
+            leaf([300, 4], "b", 0.0, 1.0),
+            leaf([300, 40], "gate", 0.0, 1.0),
+            leaf([delta.conv_width(), 4], "conv", 0.0, 0.5),
+        ];
+        let vectors = [leaf([4], "a_log", 0.0, 0.5), leaf([4], "dt_bias", 0.0, 0.5), leaf([10], "o_norm", 1.0, 0.3)];
+        compare(&matrices, &vectors, |kernels, m, v| {
+            let [q, k, value, a, b, gate] = [0, 1, 2, 3, 4, 5].map(|i| m[i].clone());
+            let weights = DeltaWeights {
+                conv: m[6].clone().reshape([delta.conv_width(), 1, 4]),
+                a_log: v[0].clone(),
+                dt_bias: v[1].clone(),
+                o_norm: v[2].clone(),
+            };
+            flat(kernels.gated_delta(DeltaProjections { q, k, v: value, a, b, gate }, weights, &shape))
+        });
+    }
+}
+
+#[test]
+fn mixtures_of_experts_agree() {
+    for (n_experts, top_k, normalize) in [(2, 2, false), (6, 2, false), (6, 3, true)] {
+        let experts = Experts { n_experts, top_k, normalize, intermediate_size: 14 };
+        let matrices = [
+            leaf([200, 10], "x", 0.0, 1.0),
+            leaf([n_experts, 10], "router", 0.0, 1.0),
+            leaf([n_experts, 14 * 10], "gate", 0.0, 0.5),
+            leaf([n_experts, 14 * 10], "up", 0.0, 0.5),
+            leaf([n_experts, 10 * 14], "down", 0.0, 0.5),
+        ];
+        compare(&matrices, &[], |kernels, m, _| {
+            let probabilities = burn::tensor::activation::softmax(kernels.linear(m[0].clone(), m[1].clone()), 1);
+            let weights = ExpertTensors {
+                gate: m[2].clone().reshape([n_experts, 14, 10]),
+                up: m[3].clone().reshape([n_experts, 14, 10]),
+                down: m[4].clone().reshape([n_experts, 10, 14]),
+            };
+            flat(kernels.experts(m[0].clone(), probabilities, weights, experts))
+        });
+    }
+}
+
+#[test]
 fn linear_and_feed_forward_agree() {
     let x = leaf([140, 12], "x", 0.0, 1.0);
     let (gate, up) = (leaf([20, 12], "gate", 0.0, 0.5), leaf([20, 12], "up", 0.0, 0.5));
@@ -79,6 +146,24 @@ fn linear_and_feed_forward_agree() {
 }
 
 fn attention_case(visible_from: Option<Arc<[u32]>>, n_kv_heads: usize) {
+    for (clip, window, rope, qk_norm) in [
+        (None, None, true, true),
+        (None, Some(9), true, true),
+        (Some(0.8), None, false, false),
+        (Some(0.8), Some(64), true, true),
+    ] {
+        attention_variant(visible_from.clone(), n_kv_heads, clip, window, rope, qk_norm);
+    }
+}
+
+fn attention_variant(
+    visible_from: Option<Arc<[u32]>>,
+    n_kv_heads: usize,
+    clip: Option<f32>,
+    window: Option<usize>,
+    rope: bool,
+    qk_norm: bool,
+) {
     // 70 positions make two blocks of query rows.
     let (n_sequences, length, n_heads, head_dim, d) = (2, 70, 4, 6, 10);
     let shape = AttentionShape {
@@ -88,7 +173,9 @@ fn attention_case(visible_from: Option<Arc<[u32]>>, n_kv_heads: usize) {
         n_kv_heads,
         head_dim,
         eps: 1e-6,
-        rope: RopeTable::new(0, length, head_dim, 10_000.0),
+        clip,
+        window,
+        rope: rope.then(|| RopeTable::new(0, length, head_dim, &Rope { theta: 10_000.0, scaling: None })),
         visible_from,
     };
     let (q, kv) = (n_heads * head_dim, n_kv_heads * head_dim);
@@ -100,14 +187,14 @@ fn attention_case(visible_from: Option<Arc<[u32]>>, n_kv_heads: usize) {
         leaf([d, q], "o", 0.0, 0.5),
     ];
     let vectors = [leaf([q], "q_norm", 1.0, 0.3), leaf([kv], "k_norm", 1.0, 0.3)];
+    let vectors = if qk_norm { vectors.to_vec() } else { Vec::new() };
     compare(&matrices, &vectors, |kernels, m, v| {
         let weights = AttentionWeights {
             q: m[1].clone(),
             k: m[2].clone(),
             v: m[3].clone(),
             o: m[4].clone(),
-            q_norm: v[0].clone(),
-            k_norm: v[1].clone(),
+            norms: qk_norm.then(|| [v[0].clone(), v[1].clone()]),
         };
         flat(kernels.attention(m[0].clone(), weights, &shape))
     });
@@ -137,7 +224,7 @@ fn targets() -> Arc<[u32]> {
 fn cross_entropy_agrees() {
     let matrices = [leaf([90, 8], "hidden", 0.0, 1.0), leaf([50, 8], "head", 0.0, 1.0)];
     for z_loss in [0.0, 0.1] {
-        let scale = LossScale { z_loss, divisor: 82.0 };
+        let scale = LossScale::new(z_loss, 82.0);
         compare(&matrices, &[], |kernels, m, _| {
             kernels.cross_entropy(m[0].clone(), m[1].clone(), &targets(), scale).narrow(0, 0, 1)
         });

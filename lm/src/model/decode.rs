@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use rayon::prelude::*;
 
 use super::{Gain, Matrix, Model};
-use crate::config::ModelConfig;
+use crate::config::{Attention, ModelConfig};
 use crate::device;
 use crate::kernels::rows::{self, Turn};
 use crate::kernels::{self, AttentionLayout, RopeTable, attend_one_row, fused, matmul, simd};
@@ -114,25 +114,30 @@ impl KvCache {
 impl Decoder {
     /// A decoder over the present weights of `model`; decoding is always on the CPU, which a model elsewhere is copied to.
     pub fn new(model: &Model) -> Self {
-        let layers = model.model.layers.iter().map(|block| Layer {
-            q: Shared::matrix(&block.self_attn.q_proj),
-            k: Shared::matrix(&block.self_attn.k_proj),
-            v: Shared::matrix(&block.self_attn.v_proj),
-            o: Shared::matrix(&block.self_attn.o_proj),
-            q_norm: Shared::gain(&block.self_attn.q_norm),
-            k_norm: Shared::gain(&block.self_attn.k_norm),
-            attention_norm: Shared::gain(&block.post_attention_layernorm),
-            gate: Shared::matrix(&block.mlp.gate_proj),
-            up: Shared::matrix(&block.mlp.up_proj),
-            down: Shared::matrix(&block.mlp.down_proj),
-            feed_forward_norm: Shared::gain(&block.post_feedforward_layernorm),
+        let gain = |gain: &Option<Gain>| Shared::gain(gain.as_ref().expect("OLMo 2"));
+        let matrix = |matrix: &Option<Matrix>| Shared::matrix(matrix.as_ref().expect("OLMo 2"));
+        let layers = model.model.layers.iter().map(|block| {
+            let attention = block.self_attn.as_ref().expect("OLMo 2");
+            Layer {
+                q: Shared::matrix(&attention.q_proj),
+                k: Shared::matrix(&attention.k_proj),
+                v: Shared::matrix(&attention.v_proj),
+                o: Shared::matrix(&attention.o_proj),
+                q_norm: gain(&attention.q_norm),
+                k_norm: gain(&attention.k_norm),
+                attention_norm: gain(&block.post_attention_layernorm),
+                gate: matrix(&block.mlp.gate_proj),
+                up: matrix(&block.mlp.up_proj),
+                down: matrix(&block.mlp.down_proj),
+                feed_forward_norm: gain(&block.post_feedforward_layernorm),
+            }
         });
         Self {
             config: model.config.clone(),
             embedding: Shared::matrix(&model.model.embed_tokens),
             layers: layers.collect(),
-            norm: Shared::gain(&model.model.norm),
-            head: Shared::matrix(&model.lm_head),
+            norm: gain(&model.model.norm),
+            head: Shared::matrix(model.lm_head.as_ref().unwrap_or(&model.model.embed_tokens)),
             rope: rope_table(&model.config, model.config.max_position_embeddings),
         }
     }
@@ -144,9 +149,9 @@ impl Decoder {
 
     /// An empty cache for `n` sequences.
     pub fn cache(&self, n: usize) -> KvCache {
-        let n_layers = self.config.n_layers;
+        let n_layers = self.config.n_layers();
         let empty = Sequence { length: 0, keys: vec![Vec::new(); n_layers], values: vec![Vec::new(); n_layers] };
-        KvCache { sequences: vec![empty; n], kv_width: self.config.kv_width() }
+        KvCache { sequences: vec![empty; n], kv_width: attention(&self.config).kv_width() }
     }
 
     /// Feeds every sequence its new tokens and returns the logits `[V]` after its last one.
@@ -158,7 +163,7 @@ impl Decoder {
     pub fn advance(&self, cache: &mut KvCache, new_tokens: &[&[u32]]) -> Vec<Vec<f32>> {
         assert_eq!(new_tokens.len(), cache.n_sequences(), "one slice of new tokens per sequence");
         let config = &self.config;
-        let eps = config.rms_norm_eps as f32;
+        let eps = config.norm_eps as f32;
         let d = config.hidden_size;
         // One row per new token; each belongs to a sequence and has a position in it.
         let rows: Vec<(usize, usize)> = new_tokens
@@ -216,12 +221,13 @@ impl Decoder {
         rope: &RopeTable,
     ) -> Vec<f32> {
         let config = &self.config;
-        let (d, width, kv_width) = (config.hidden_size, config.query_width(), config.kv_width());
-        let half = config.head_dim / 2;
+        let attention = attention(config);
+        let (d, width, kv_width) = (config.hidden_size, attention.query_width(), attention.kv_width());
+        let half = attention.head_dim / 2;
         let turned = |w: &Shared, gain: &Shared| {
             let raw = project(x, w, d);
             let mut out = simd::unwritten(raw.len());
-            rows::rms_norm(&mut out, &raw, gain.get(), None, config.rms_norm_eps as f32);
+            rows::rms_norm(&mut out, &raw, gain.get(), None, config.norm_eps as f32);
             for (row, (_, position)) in out.chunks_exact_mut(gain.get().len()).zip(rows) {
                 let at = position * half..(position + 1) * half;
                 rows::rotate_row(row, &rope.cos[at.clone()], &rope.sin[at], Turn::Forward);
@@ -238,10 +244,11 @@ impl Decoder {
         let layout = AttentionLayout {
             n_sequences: 1,
             length: 1,
-            n_heads: config.n_heads,
-            n_kv_heads: config.n_kv_heads,
-            head_dim: config.head_dim,
+            n_heads: attention.n_heads,
+            n_kv_heads: attention.n_kv_heads,
+            head_dim: attention.head_dim,
             visible_from: None,
+            window: None,
         };
         let cache = &*cache;
         let mut out = simd::unwritten(q.len());
@@ -257,7 +264,12 @@ impl Decoder {
 }
 
 fn rope_table(config: &ModelConfig, length: usize) -> RopeTable {
-    RopeTable::new(0, length, config.head_dim, config.rope_theta)
+    let attention = attention(config);
+    RopeTable::new(0, length, attention.head_dim, &attention.rope.expect("OLMo 2"))
+}
+
+fn attention(config: &ModelConfig) -> &Attention {
+    config.attention().expect("OLMo 2")
 }
 
 fn project(x: &[f32], w: &Shared, inputs: usize) -> Vec<f32> {

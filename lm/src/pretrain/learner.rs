@@ -33,7 +33,7 @@ impl Learner {
             Self::Many(replicas) => return Ok(replicas.step(batch, config.micro_batch, config.z_loss, lr)?),
         };
         let n_targets = batch.n_targets().max(1) as f64;
-        let scale = LossScale { z_loss: config.z_loss, divisor: n_targets };
+        let scale = LossScale::new(config.z_loss, n_targets);
         let losses: Vec<Loss> = batch
             .micro_batches(config.micro_batch)
             .map(|micro| {

@@ -133,7 +133,7 @@ fn examples() -> Vec<ChatTokens> {
 #[test]
 fn packed_and_separate_rows_have_the_same_loss() {
     let model = byte_checkpoint(1).model(&crate::device::cpu()).unwrap();
-    let loss = |batch: &Batch| model.loss(batch, LossScale { z_loss: 0.0, divisor: 1.0 }).read().cross_entropy;
+    let loss = |batch: &Batch| model.loss(batch, LossScale::new(0.0, 1.0)).read().cross_entropy;
     let examples = examples();
     let packed = loss(&rows::pack_conversations(&examples.iter().collect::<Vec<_>>(), 256, 1));
     let separate: f64 = examples

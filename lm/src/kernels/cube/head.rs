@@ -199,7 +199,7 @@ impl Head {
         let (count, dim) = per_element(logits, total);
         let (upstream, scale, per_row) = match slope {
             Slope::Loss(scale) => (lse, *scale, false),
-            Slope::PerRow(upstream) => (upstream, LossScale { z_loss: 0.0, divisor: 1.0 }, true),
+            Slope::PerRow(upstream) => (upstream, LossScale::new(0.0, 1.0), true),
         };
         logit_gradient_kernel::launch(
             &logits.client,

@@ -6,9 +6,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::*;
 use crate::batch::{Batch, IGNORED, Tokens};
-use crate::config::ModelConfig;
+use crate::config::{Experts, ModelConfig, Rope};
 use crate::device;
-use crate::kernels::Kernels;
+use crate::kernels::{ExpertTensors, Kernels, RopeTable};
 use crate::model::Model;
 use crate::model::parameters::{flat, host};
 use crate::optim::{AdamW, AdamWConfig, Trainer};
@@ -86,8 +86,8 @@ fn linear_and_feed_forward_agree() {
     });
 }
 
-fn attention_case(length: usize, visible_from: Option<Arc<[u32]>>, n_kv_heads: usize) {
-    let (n_sequences, n_heads, head_dim, d) = (2, 4, 8, 10);
+fn attention_case(window: Option<usize>, visible_from: Option<Arc<[u32]>>, n_kv_heads: usize) {
+    let (n_sequences, length, n_heads, head_dim, d) = (2, 70, 4, 8, 10);
     let shape = AttentionShape {
         n_sequences,
         length,
@@ -95,7 +95,9 @@ fn attention_case(length: usize, visible_from: Option<Arc<[u32]>>, n_kv_heads: u
         n_kv_heads,
         head_dim,
         eps: 1e-6,
-        rope: RopeTable::new(0, length, head_dim, 10_000.0),
+        clip: window.map(|_| 1.5),
+        window,
+        rope: Some(RopeTable::new(0, length, head_dim, &Rope { theta: 10_000.0, scaling: None })),
         visible_from,
     };
     let (q, kv) = (n_heads * head_dim, n_kv_heads * head_dim);
@@ -112,8 +114,7 @@ fn attention_case(length: usize, visible_from: Option<Arc<[u32]>>, n_kv_heads: u
             k: m[2].clone(),
             v: m[3].clone(),
             o: m[4].clone(),
-            q_norm: v[0].clone(),
-            k_norm: v[1].clone(),
+            norms: Some([v[0].clone(), v[1].clone()]),
         };
         flat(kernels.attention(m[0].clone(), weights, &shape))
     });
@@ -121,18 +122,18 @@ fn attention_case(length: usize, visible_from: Option<Arc<[u32]>>, n_kv_heads: u
 
 #[test]
 fn causal_attention_agrees() {
-    attention_case(70, None, 4);
+    attention_case(None, None, 4);
 }
 
 #[test]
-fn grouped_query_attention_agrees() {
-    attention_case(70, None, 2);
+fn grouped_query_attention_in_a_window_agrees() {
+    attention_case(Some(23), None, 2);
 }
 
 #[test]
 fn attention_within_documents_agrees() {
     let visible: Vec<u32> = (0..140).map(|i| if i % 70 < 33 { 0 } else { 33 }).collect();
-    attention_case(70, Some(visible.into()), 2);
+    attention_case(None, Some(visible.into()), 2);
 }
 
 /// A sliding window is a document mask that moves along.
@@ -166,7 +167,7 @@ fn targets() -> Arc<[u32]> {
 fn cross_entropy_agrees() {
     let matrices = [([90, 8], "hidden", 0.0, 1.0), ([500, 8], "head", 0.0, 1.0)];
     for z_loss in [0.0, 0.1] {
-        let scale = LossScale { z_loss, divisor: 82.0 };
+        let scale = LossScale::new(z_loss, 82.0);
         compare(&matrices, &[], |kernels, m, _| {
             kernels.cross_entropy(m[0].clone(), m[1].clone(), &targets(), scale).narrow(0, 0, 1)
         });
@@ -185,17 +186,60 @@ fn token_log_probs_agree() {
 }
 
 #[test]
-fn rows_picked_and_added_agree() {
-    let rows: Arc<[u32]> = vec![2, 0, 2, 5, 1, 2].into();
-    compare(&[([6, 40], "x", 0.0, 1.0)], &[], |kernels, m, _| flat(kernels.pick_rows(m[0].clone(), &rows)));
-    compare(&[([6, 40], "x", 0.0, 1.0)], &[], |kernels, m, _| flat(kernels.add_rows(m[0].clone(), &rows, 7)));
+fn layer_norm_agrees() {
+    compare(&[([150, 24], "x", 0.2, 1.0)], &[], |kernels, m, _| flat(kernels.layer_norm(m[0].clone(), 1e-5)));
+}
+
+#[test]
+fn mixtures_of_experts_agree() {
+    for (n_experts, top_k, normalize) in [(2, 2, false), (6, 3, true)] {
+        let experts = Experts { n_experts, top_k, normalize, intermediate_size: 14 };
+        let matrices = [
+            ([50, 10], "x", 0.0, 1.0),
+            ([n_experts, 10], "router", 0.0, 1.0),
+            ([n_experts, 14 * 10], "gate", 0.0, 0.5),
+            ([n_experts, 14 * 10], "up", 0.0, 0.5),
+            ([n_experts, 10 * 14], "down", 0.0, 0.5),
+        ];
+        compare(&matrices, &[], |kernels, m, _| {
+            let probabilities = burn::tensor::activation::softmax(kernels.linear(m[0].clone(), m[1].clone()), 1);
+            let weights = ExpertTensors {
+                gate: m[2].clone().reshape([n_experts, 14, 10]),
+                up: m[3].clone().reshape([n_experts, 14, 10]),
+                down: m[4].clone().reshape([n_experts, 10, 14]),
+            };
+            flat(kernels.experts(m[0].clone(), probabilities, weights, experts))
+        });
+    }
 }
 
 #[test]
 fn the_inverse_of_a_unit_lower_matrix_agrees() {
     compare(&[([3 * 16, 16], "below", 0.0, 0.3)], &[], |kernels, m, _| {
-        flat(kernels.unit_lower_inverse(m[0].clone().reshape([3, 16, 16])))
+        let below = m[0].clone().reshape([3, 16, 16]);
+        flat(match kernels {
+            Kernels::Cube => unit_lower_inverse(below),
+            _ => plain::delta::unit_lower_inverse(below),
+        })
     });
+}
+
+/// Every family with the GPU kernels against what transformers computed.
+#[test]
+fn logits_of_every_family_are_those_of_transformers() {
+    for family in ["olmo", "olmo2", "olmo3", "olmo3_yarn", "olmo_hybrid", "olmo_hybrid_rope", "olmoe", "flex_olmo"] {
+        let dir = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(family);
+        let expected = fs_err::read(dir.join("expected.safetensors")).unwrap();
+        let tensors = safetensors::SafeTensors::deserialize(&expected).unwrap();
+        let ids = tensors.tensor("input_ids").unwrap().data().chunks_exact(8);
+        let ids: Vec<u32> = ids.map(|b| i64::from_le_bytes(b.try_into().unwrap()) as u32).collect();
+        let wanted = tensors.tensor("logits").unwrap().data().chunks_exact(4);
+        let wanted: Vec<f32> = wanted.map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+        let model = Model::load(&dir, &gpu()).unwrap();
+        assert_eq!(model.kernels(), Kernels::Cube);
+        let found = host(model.logits(&Tokens::new(ids, 100)));
+        assert!(found.iter().zip(&wanted).all(|(a, b)| (a - b).abs() < 2e-4), "{family}");
+    }
 }
 
 #[test]
@@ -223,25 +267,16 @@ fn adamw_agrees() {
 
 #[test]
 fn training_follows_the_cpu() {
-    let config = ModelConfig {
-        vocab_size: 300,
-        hidden_size: 32,
-        n_layers: 2,
-        n_heads: 4,
-        n_kv_heads: 2,
-        head_dim: 8,
-        intermediate_size: 64,
-        ..ModelConfig::olmo2("nano").unwrap()
-    };
+    let config = ModelConfig::olmo2("pico").unwrap();
     let run = |device: &Device| {
         let model = Model::init(&config, 3, device).unwrap();
         let mut trainer = Trainer::new(model, AdamW::new(AdamWConfig::default()), Some(0.5));
         let stream = Stream::new(0, "tokens");
         (0..4)
             .map(|step| {
-                let ids = (0..256).map(|i| stream.below(step * 256 + i, 300) as u32).collect();
+                let ids = (0..256).map(|i| stream.below(step * 256 + i, 512) as u32).collect();
                 let batch = Batch::next_token(Tokens::new(ids, 64));
-                let scale = LossScale { z_loss: 1e-4, divisor: batch.n_targets() as f64 };
+                let scale = LossScale::new(1e-4, batch.n_targets() as f64);
                 let mut sum = 0.0;
                 for micro in batch.micro_batches(2) {
                     let loss = trainer.model().loss(&micro, scale);
