@@ -3,7 +3,7 @@
 //! Knows no model. Work on the CPU runs on rayon's global pool, whose size the caller's process decides. A device is
 //! asked for before it is used, because a backend that misses its libraries panics at its first tensor.
 
-use burn::tensor::Device;
+pub use burn::tensor::Device;
 
 /// Why a device cannot be used.
 #[derive(Debug, thiserror::Error)]
