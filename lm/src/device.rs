@@ -56,8 +56,7 @@ pub fn cuda(index: usize) -> Result<Device, DeviceError> {
     {
         let library = |library, help| DeviceError::Library { name: name.clone(), library, help };
         // SAFETY: the calls only try to load the libraries by their usual names.
-        let (driver, nvrtc) =
-            unsafe { (cudarc::driver::sys::is_culib_present(), cudarc::nvrtc::sys::is_culib_present()) };
+        let (driver, nvrtc) = unsafe { (cudarc::driver::sys::is_culib_present(), cudarc::nvrtc::sys::is_culib_present()) };
         if !driver {
             return Err(library("libcuda", "install the NVIDIA driver"));
         }

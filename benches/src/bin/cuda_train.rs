@@ -4,9 +4,10 @@
 //! [--precision bf16] [--kernels own] [--warmup 5] [--steps 20] [--peak-flops 989.5e12]`; the same arguments and output
 //! as `benches/torch/gpu_train.py`. Several devices, as in `--device cuda:0,cuda:1`, train together. On the CPU, for a try: `--device cpu --size nano --sequence 256 --precision f32`.
 
-#![allow(clippy::print_stdout, reason = "a benchmark talks to its user")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark talks to its user")]
 
 use std::collections::BTreeMap;
+use std::process::ExitCode;
 use std::time::Instant;
 
 use lm::batch::{Batch, Tokens};
@@ -61,7 +62,17 @@ impl Arguments {
     }
 }
 
-fn main() -> Result<(), Error> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cuda_train: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Error> {
     let arguments = Arguments::read()?;
     for size in arguments.text("size").split(',') {
         println!("{}", measure(&arguments, size)?);

@@ -4,6 +4,8 @@
 //! Tensors are 32-bit floats or bfloat16; weights, gains, statistics and sums are always 32-bit floats. Nothing here
 //! depends on the order in which threads run: the same bits every time on the same device.
 
+#![allow(clippy::too_many_arguments, reason = "a kernel takes its buffers and sizes one by one")]
+
 use std::sync::Arc;
 
 use burn::backend::fusion::custom::TensorSpec;
@@ -68,8 +70,7 @@ pub(crate) trait CubeKernels: Backend {
     fn cube_norm(x: FloatTensor<Self>, gain: FloatTensor<Self>, eps: f32) -> FloatTensor<Self>;
 
     #[fusion(dtype = x, shape = x)]
-    fn cube_add_norm(residual: FloatTensor<Self>, x: FloatTensor<Self>, gain: FloatTensor<Self>, eps: f32)
-    -> FloatTensor<Self>;
+    fn cube_add_norm(residual: FloatTensor<Self>, x: FloatTensor<Self>, gain: FloatTensor<Self>, eps: f32) -> FloatTensor<Self>;
 
     #[fusion(meta = |x, gain, _dy, _eps| (x.clone(), gain.clone()))]
     fn cube_norm_backward(
@@ -112,12 +113,7 @@ pub(crate) trait CubeKernels: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
     #[fusion(meta = |_hidden, _head, _targets, _scale| spec([3], DType::F32))]
-    fn cube_loss(
-        hidden: FloatTensor<Self>,
-        head: FloatTensor<Self>,
-        targets: Arc<[u32]>,
-        scale: LossScale,
-    ) -> FloatTensor<Self>;
+    fn cube_loss(hidden: FloatTensor<Self>, head: FloatTensor<Self>, targets: Arc<[u32]>, scale: LossScale) -> FloatTensor<Self>;
 
     #[fusion(meta = |hidden, head, _targets, _scale| (spec([3], DType::F32), hidden.clone(), head.clone()))]
     fn cube_loss_and_gradients(
@@ -216,12 +212,7 @@ impl CubeKernels for CubeBackend {
         head::loss(hidden, head, &targets, scale)
     }
 
-    fn cube_loss_and_gradients(
-        hidden: Floats,
-        head: Floats,
-        targets: Arc<[u32]>,
-        scale: LossScale,
-    ) -> (Floats, Floats, Floats) {
+    fn cube_loss_and_gradients(hidden: Floats, head: Floats, targets: Arc<[u32]>, scale: LossScale) -> (Floats, Floats, Floats) {
         head::loss_and_gradients(hidden, head, &targets, scale)
     }
 
@@ -278,8 +269,7 @@ pub(crate) trait CubeOps: Backend {
     ) -> FloatTensor<Self>;
     fn lm_cube_rotate(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self>;
     fn lm_cube_swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
-    fn lm_cube_attend(q: FloatTensor<Self>, k: FloatTensor<Self>, v: FloatTensor<Self>, shape: Attend)
-    -> FloatTensor<Self>;
+    fn lm_cube_attend(q: FloatTensor<Self>, k: FloatTensor<Self>, v: FloatTensor<Self>, shape: Attend) -> FloatTensor<Self>;
     fn lm_cube_loss(
         hidden: FloatTensor<Self>,
         head: FloatTensor<Self>,
@@ -426,7 +416,6 @@ pub(super) fn adamw(
     scale: UpdateScale,
 ) -> (Tensor<1>, [Tensor<1>; 2]) {
     let (value, gradient) = (value.into_dispatch(), gradient.into_dispatch());
-    let (value, first, second) =
-        Dispatch::cube_adamw(value, gradient, first.into_dispatch(), second.into_dispatch(), scale);
+    let (value, first, second) = Dispatch::cube_adamw(value, gradient, first.into_dispatch(), second.into_dispatch(), scale);
     (Tensor::from_dispatch(value), [Tensor::from_dispatch(first), Tensor::from_dispatch(second)])
 }

@@ -6,7 +6,9 @@ use super::router::RouterOutput;
 use super::{Block, FeedForward, Gain, LinearAttention, Model, SelfAttention};
 use crate::batch::Tokens;
 use crate::config::{self, Attention, Experts, GatedDelta, Layer, Mixer, NormKind, NormOrder};
-use crate::kernels::{AttentionShape, AttentionWeights, DeltaProjections, DeltaShape, DeltaWeights, ExpertTensors, RopeTable, plain};
+use crate::kernels::{
+    AttentionShape, AttentionWeights, DeltaProjections, DeltaShape, DeltaWeights, ExpertTensors, RopeTable, plain,
+};
 
 const CHECKED: &str = "the model was built from its configuration";
 

@@ -393,17 +393,7 @@ pub(super) fn attend_backward(of: Attended, dout: CubeTensor, shape: &Attend) ->
     let (dk, dv) = (zeroed(&q, &kv_shape, DType::F32), zeroed(&q, &kv_shape, DType::F32));
     let delta = unwritten(&q, &[n, shape.n_heads], DType::F32);
     let (count, dim) = per_element(&q, n * shape.n_heads);
-    delta_kernel::launch(
-        &q.client,
-        count,
-        dim,
-        arg(&out),
-        arg(&dout),
-        arg(&delta),
-        n * shape.n_heads,
-        shape.head_dim,
-        elem(&q),
-    );
+    delta_kernel::launch(&q.client, count, dim, arg(&out), arg(&dout), arg(&delta), n * shape.n_heads, shape.head_dim, elem(&q));
     let visible_from = masks(&q, shape);
     for block in blocks(shape) {
         let Block { first, rows, first_key, keys } = block;

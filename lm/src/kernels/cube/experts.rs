@@ -11,12 +11,7 @@ use crate::config::Experts;
 use crate::kernels::{ExpertTensors, plain};
 
 /// See `Kernels::experts`.
-pub(in crate::kernels) fn experts(
-    x: Tensor<2>,
-    probabilities: Tensor<2>,
-    weights: ExpertTensors,
-    experts: Experts,
-) -> Tensor<2> {
+pub(in crate::kernels) fn experts(x: Tensor<2>, probabilities: Tensor<2>, weights: ExpertTensors, experts: Experts) -> Tensor<2> {
     let [n, n_experts] = probabilities.dims();
     let (_, chosen) = probabilities.clone().detach().topk_with_indices(experts.top_k, 1);
     let chosen: Vec<usize> = chosen.into_data().iter::<i64>().map(|expert| expert as usize).collect();

@@ -142,12 +142,7 @@ impl<C: CheckpointStrategy> CubeOps for Autodiff<Cube, C> {
         }
     }
 
-    fn lm_cube_attend(
-        q: FloatTensor<Self>,
-        k: FloatTensor<Self>,
-        v: FloatTensor<Self>,
-        shape: Attend,
-    ) -> FloatTensor<Self> {
+    fn lm_cube_attend(q: FloatTensor<Self>, k: FloatTensor<Self>, v: FloatTensor<Self>, shape: Attend) -> FloatTensor<Self> {
         let [(q, n0), (k, n1), (v, n2)] = [q, k, v].map(|tensor| tensor.into_parts());
         let (out, lse) = Cube::cube_attend(q.clone(), k.clone(), v.clone(), shape.clone());
         match Attention.prepare::<C>([n0, n1, n2]).compute_bound().stateful() {

@@ -64,15 +64,7 @@ fn statistics_kernel(
 }
 
 #[cube(launch)]
-fn totals_kernel(
-    nll: &[f32],
-    lse: &[f32],
-    out: &mut [f32],
-    rows: usize,
-    z_loss: f32,
-    divisor: f32,
-    #[comptime] units: usize,
-) {
+fn totals_kernel(nll: &[f32], lse: &[f32], out: &mut [f32], rows: usize, z_loss: f32, divisor: f32, #[comptime] units: usize) {
     let mut losses = 0.0f32;
     let mut squares = 0.0f32;
     let mut i = UNIT_POS as usize;
@@ -192,14 +184,14 @@ impl Head {
         logits: &CubeTensor,
         (first, rows): (usize, usize),
         lse: &CubeTensor,
-        slope: &Slope,
+        slope: &Slope<'_>,
     ) -> CubeTensor {
         let total = rows * self.vocab();
         let out = unwritten(logits, &[rows, self.vocab()], self.hidden.dtype);
         let (count, dim) = per_element(logits, total);
         let (upstream, scale, per_row) = match slope {
             Slope::Loss(scale) => (lse, *scale, false),
-            Slope::PerRow(upstream) => (upstream, LossScale::new(0.0, 1.0), true),
+            Slope::PerRow(upstream) => (*upstream, LossScale::new(0.0, 1.0), true),
         };
         logit_gradient_kernel::launch(
             &logits.client,
@@ -239,7 +231,13 @@ impl Head {
     }
 
     /// Runs over all pieces; with `known`, the log-sum-exps are there already and only gradients are made.
-    fn run(&self, nll: &CubeTensor, lse: &CubeTensor, known: Known, slope: Option<&Slope>) -> Option<(CubeTensor, CubeTensor)> {
+    fn run(
+        &self,
+        nll: &CubeTensor,
+        lse: &CubeTensor,
+        known: Known,
+        slope: Option<&Slope<'_>>,
+    ) -> Option<(CubeTensor, CubeTensor)> {
         let mut gradients = slope.map(|slope| {
             let dhidden = unwritten(&self.hidden, &[self.rows(), self.width()], self.hidden.dtype);
             (slope, dhidden, None::<CubeTensor>)
@@ -270,11 +268,11 @@ impl Head {
 }
 
 /// What the gradient of a row's loss is made of.
-enum Slope {
+enum Slope<'a> {
     /// That of the loss of the batch.
     Loss(LossScale),
     /// That of the row's log-probability times a number, `[n]`.
-    PerRow(CubeTensor),
+    PerRow(&'a CubeTensor),
 }
 
 /// Which statistics of the rows are there already.
@@ -352,6 +350,7 @@ pub(super) fn log_probs_backward(
 ) -> (CubeTensor, CubeTensor) {
     let head = Head::new(hidden, weight, targets);
     let lse = whole(lse);
-    let gradients = head.run(&lse, &lse, Known::LogSumExp, Some(&Slope::PerRow(whole(upstream))));
+    let upstream = whole(upstream);
+    let gradients = head.run(&lse, &lse, Known::LogSumExp, Some(&Slope::PerRow(&upstream)));
     gradients.expect("gradients were asked for")
 }

@@ -7,8 +7,8 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
-use super::launch::{ROW_UNITS, arg, cube_sum, elem, per_element, per_row, unwritten, upload, whole, zeroed};
 use super::Turn;
+use super::launch::{ROW_UNITS, arg, cube_sum, elem, per_element, per_row, unwritten, upload, whole, zeroed};
 use crate::kernels::UpdateScale;
 
 /// Rows that one cube adds up for the gradient of a gain.
@@ -186,19 +186,7 @@ pub(super) fn norm_backward(x: CubeTensor, gain: CubeTensor, dy: CubeTensor, eps
     let blocks = rows.div_ceil(GAIN_ROWS);
     let partial = unwritten(&x, &[blocks, width], DType::F32);
     let count = CubeCount::Static((width as u32).div_ceil(ROW_UNITS), blocks as u32, 1);
-    gain_kernel::launch(
-        &client,
-        count,
-        dim,
-        arg(&x),
-        arg(&dy),
-        arg(&inverses),
-        arg(&partial),
-        rows,
-        width,
-        GAIN_ROWS,
-        elem(&x),
-    );
+    gain_kernel::launch(&client, count, dim, arg(&x), arg(&dy), arg(&inverses), arg(&partial), rows, width, GAIN_ROWS, elem(&x));
     let dgain = unwritten(&x, &[width], DType::F32);
     let (count, dim) = per_element(&x, width);
     column_sum_kernel::launch(&client, count, dim, arg(&partial), arg(&dgain), blocks, width);

@@ -61,9 +61,7 @@ fn compare(matrices: &[Leaf<2>], vectors: &[Leaf<1>], f: impl Fn(Kernels, &[Tens
 #[test]
 fn embedding_agrees() {
     let ids: Arc<[u32]> = vec![3, 0, 3, 6, 3, 1].into();
-    compare(&[([7, 300], "w", 0.0, 1.0)], &[], |kernels, m, _| {
-        flat(kernels.embedding(m[0].clone(), &ids, Precision::F32))
-    });
+    compare(&[([7, 300], "w", 0.0, 1.0)], &[], |kernels, m, _| flat(kernels.embedding(m[0].clone(), &ids, Precision::F32)));
 }
 
 #[test]
@@ -71,9 +69,7 @@ fn norms_agree() {
     let (x, residual) = (([150, 300], "x", 0.2, 1.0), ([150, 300], "residual", 0.0, 1.0));
     let gain = ([300], "gain", 1.0, 0.3);
     compare(&[x], &[gain], |kernels, m, v| flat(kernels.rms_norm(m[0].clone(), v[0].clone(), 1e-6)));
-    compare(&[residual, x], &[gain], |kernels, m, v| {
-        flat(kernels.add_rms_norm(m[0].clone(), m[1].clone(), v[0].clone(), 1e-6))
-    });
+    compare(&[residual, x], &[gain], |kernels, m, v| flat(kernels.add_rms_norm(m[0].clone(), m[1].clone(), v[0].clone(), 1e-6)));
 }
 
 #[test]

@@ -88,12 +88,7 @@ pub(crate) fn gated_delta(
 }
 
 /// The rule on `[B, T, H_v, width]` tensors: the outputs, `[B, T, H_v, d_v]`.
-fn rule(
-    inputs: [Tensor<4>; 5],
-    shape: &DeltaShape,
-    beside: &Tensor<2>,
-    inverse: fn(Tensor<3>) -> Tensor<3>,
-) -> Tensor<4> {
+fn rule(inputs: [Tensor<4>; 5], shape: &DeltaShape, beside: &Tensor<2>, inverse: fn(Tensor<3>) -> Tensor<3>) -> Tensor<4> {
     let (b, t, heads) = (shape.n_sequences, shape.length, shape.delta.n_value_heads);
     let (dk, dv) = (shape.delta.key_head_dim, shape.delta.value_head_dim);
     let padded = t.next_multiple_of(CHUNK);
