@@ -4,6 +4,7 @@
 pub mod params;
 pub mod registry;
 
+pub mod add_expert;
 pub mod anneal;
 pub mod average;
 mod bridge;
@@ -18,11 +19,13 @@ pub mod filter;
 pub mod grow;
 pub mod jsonl;
 pub mod mask_pii;
+pub mod merge_experts;
 pub mod mix;
 pub mod model;
 pub mod parquet;
 pub mod pretrain;
 pub mod problems;
+pub mod remove_expert;
 pub mod report;
 pub mod rlvr;
 pub mod sft;
@@ -61,6 +64,9 @@ pub fn standard() -> Registry {
         .with::<grow::Grow>()
         .with::<anneal::Anneal>()
         .with::<average::Average>()
+        .with::<add_expert::AddExpert>()
+        .with::<merge_experts::MergeExperts>()
+        .with::<remove_expert::RemoveExpert>()
         .with::<problems::Problems>()
         .with::<demonstrations::Demonstrations>()
         .with::<exercises::Exercises>()

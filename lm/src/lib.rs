@@ -12,6 +12,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod device;
 pub mod evaluate;
+pub mod flex;
 pub mod generate;
 pub mod growth;
 mod head;
