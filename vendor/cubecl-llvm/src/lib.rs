@@ -76,7 +76,11 @@ pub struct PlironOptions {
 /// A compiled module.
 #[derive(Debug)]
 pub struct NvptxModule {
-    /// Its text.
+    /// PTX, ended by a NUL.
+    pub ptx: Vec<core::ffi::c_char>,
+    /// The kernel's symbol.
+    pub entrypoint: String,
+    /// Its text before LLVM.
     pub ir: String,
     /// Bytes of shared memory.
     pub shared_memory_size: usize,
