@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-use burn::backend::{Dispatch, Flex};
-use burn::tensor::{Tensor, TensorData};
+use burn::backend::{Dispatch, DispatchDevice, Flex};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use crate::config::{Experts, GatedDelta};
 use crate::model::RouterScale;
@@ -16,6 +16,8 @@ use crate::model::RouterScale;
 pub(crate) mod attention;
 pub(crate) mod convolution;
 mod cross_entropy;
+#[cfg(feature = "gpu")]
+mod cube;
 pub(crate) mod delta;
 pub(crate) mod delta_layer;
 pub(crate) mod experts;
@@ -49,6 +51,32 @@ pub enum Kernels {
     FusedBf16,
     /// Compositions of Burn's tensor operations, for any backend.
     Plain,
+    /// Custom operations for GPUs, see the features `cuda` and `wgpu`.
+    #[cfg(feature = "gpu")]
+    Cube,
+}
+
+impl Kernels {
+    /// The fastest kernels that run on `device`.
+    pub fn on(device: &Device) -> Self {
+        match device.clone().without_autodiff().as_dispatch() {
+            DispatchDevice::Flex(_) => Self::Fused,
+            #[cfg(feature = "gpu")]
+            DispatchDevice::Cube(_) => Self::Cube,
+            #[allow(unreachable_patterns, reason = "other backends exist only in builds that ask for them")]
+            _ => Self::Plain,
+        }
+    }
+}
+
+impl Precision {
+    /// The type of activations.
+    pub(crate) fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::Bf16 => DType::BF16,
+        }
+    }
 }
 
 /// The shape of an attention layer's input and what its tokens may see.
@@ -172,18 +200,18 @@ impl Kernels {
     pub fn precision(self) -> Precision {
         match self {
             Self::FusedBf16 => Precision::Bf16,
-            Self::Fused | Self::Plain => Precision::F32,
+            _ => Precision::F32,
         }
     }
 
-    /// The same operations with the products of linear maps, experts, attention and head in `precision`; plain operations
-    /// stay in single precision.
+    /// The same operations with the products of linear maps, experts, attention and head in `precision`; for other
+    /// kernels than the fused ones, the type of the activations decides.
     #[must_use]
     pub fn in_precision(self, precision: Precision) -> Self {
         match (self, precision) {
-            (Self::Plain, _) => Self::Plain,
-            (_, Precision::F32) => Self::Fused,
-            (_, Precision::Bf16) => Self::FusedBf16,
+            (Self::Fused | Self::FusedBf16, Precision::F32) => Self::Fused,
+            (Self::Fused | Self::FusedBf16, Precision::Bf16) => Self::FusedBf16,
+            (other, _) => other,
         }
     }
 
@@ -192,10 +220,13 @@ impl Kernels {
         if self == Self::FusedBf16 { Self::Fused } else { self }
     }
 
-    /// Rows of `weight` `[V, d]` picked by `ids`: `[n, d]`.
-    pub(crate) fn embedding(self, weight: Tensor<2>, ids: &Arc<[u32]>) -> Tensor<2> {
+    /// Rows of `weight` `[V, d]` picked by `ids`: `[n, d]`, in the type of `precision` (always 32 bits on the CPU), which
+    /// all that is computed from them keeps.
+    pub(crate) fn embedding(self, weight: Tensor<2>, ids: &Arc<[u32]>, precision: Precision) -> Tensor<2> {
         match self {
-            Self::Plain => plain::embedding(weight, ids),
+            #[cfg(feature = "gpu")]
+            Self::Cube => cube::embedding(weight, ids, precision),
+            Self::Plain => plain::embedding(weight, ids, precision),
             Self::Fused | Self::FusedBf16 => Tensor::from_dispatch(Dispatch::lm_embedding(weight.into_dispatch(), ids.clone())),
         }
     }
@@ -203,6 +234,8 @@ impl Kernels {
     /// `x / sqrt(mean(x^2) + eps) * gain` for each row of `x` `[n, d]`.
     pub(crate) fn rms_norm(self, x: Tensor<2>, gain: Tensor<1>, eps: f32) -> Tensor<2> {
         match self {
+            #[cfg(feature = "gpu")]
+            Self::Cube => cube::rms_norm(x, gain, eps),
             Self::Plain => plain::rms_norm(x, gain, eps),
             Self::Fused | Self::FusedBf16 => {
                 Tensor::from_dispatch(Dispatch::lm_rms_norm(x.into_dispatch(), gain.into_dispatch(), eps))
@@ -213,6 +246,8 @@ impl Kernels {
     /// `residual + rms_norm(x)`.
     pub(crate) fn add_rms_norm(self, residual: Tensor<2>, x: Tensor<2>, gain: Tensor<1>, eps: f32) -> Tensor<2> {
         match self {
+            #[cfg(feature = "gpu")]
+            Self::Cube => cube::add_rms_norm(residual, x, gain, eps),
             Self::Plain => plain::add_rms_norm(residual, x, gain, eps),
             Self::Fused | Self::FusedBf16 => {
                 let (residual, x, gain) = (residual.into_dispatch(), x.into_dispatch(), gain.into_dispatch());
@@ -224,6 +259,8 @@ impl Kernels {
     /// `(x - mean) / sqrt(var + eps)` for each row of `x` `[n, d]`.
     pub(crate) fn layer_norm(self, x: Tensor<2>, eps: f32) -> Tensor<2> {
         match self {
+            #[cfg(feature = "gpu")]
+            Self::Cube => plain::layer_norm(x, eps),
             Self::Plain => plain::layer_norm(x, eps),
             Self::Fused | Self::FusedBf16 => Tensor::from_dispatch(Dispatch::lm_layer_norm(x.into_dispatch(), eps)),
         }
@@ -232,7 +269,9 @@ impl Kernels {
     /// A gated delta layer between its projections: `[n, H_v d_v]`.
     pub(crate) fn gated_delta(self, inputs: DeltaProjections, weights: DeltaWeights, shape: &DeltaShape) -> Tensor<2> {
         match self {
-            Self::Plain => plain::delta::gated_delta(inputs, weights, shape),
+            #[cfg(feature = "gpu")]
+            Self::Cube => plain::delta::gated_delta(inputs, weights, shape, cube::unit_lower_inverse),
+            Self::Plain => plain::delta::gated_delta(inputs, weights, shape, plain::delta::unit_lower_inverse),
             Self::Fused | Self::FusedBf16 => {
                 let DeltaProjections { q, k, v, a, b, gate } = inputs;
                 let DeltaWeights { conv, a_log, dt_bias, o_norm } = weights;
@@ -257,6 +296,8 @@ impl Kernels {
     /// The mixture of experts of `x` `[n, d]` by the routers' `probabilities` `[n, E]`: `[n, d]`.
     pub(crate) fn experts(self, x: Tensor<2>, probabilities: Tensor<2>, weights: ExpertTensors, experts: Experts) -> Tensor<2> {
         match self {
+            #[cfg(feature = "gpu")]
+            Self::Cube => cube::experts::experts(x, probabilities, weights, experts),
             Self::Plain => plain::experts::experts(x, probabilities, weights, experts),
             Self::Fused | Self::FusedBf16 => {
                 let ExpertTensors { gate, up, down } = weights;
@@ -289,6 +330,8 @@ impl Kernels {
     /// Causal self-attention of `x` `[n, d]`: `[n, d]`.
     pub(crate) fn attention(self, x: Tensor<2>, weights: AttentionWeights, shape: &AttentionShape) -> Tensor<2> {
         match self {
+            #[cfg(feature = "gpu")]
+            Self::Cube => cube::attention(x, weights, shape),
             Self::Plain => plain::attention(x, weights, shape),
             Self::Fused | Self::FusedBf16 => {
                 let AttentionWeights { q, k, v, o, norms } = weights;
@@ -314,6 +357,8 @@ impl Kernels {
     /// `down(silu(gate(x)) * up(x))` for `x` `[n, d]`: `[n, d]` (SwiGLU, Shazeer, arXiv 2002.05202).
     pub(crate) fn feed_forward(self, x: Tensor<2>, gate: Tensor<2>, up: Tensor<2>, down: Tensor<2>) -> Tensor<2> {
         match self {
+            #[cfg(feature = "gpu")]
+            Self::Cube => cube::feed_forward(x, gate, up, down),
             Self::Plain => plain::feed_forward(x, gate, up, down),
             Self::Fused | Self::FusedBf16 => {
                 let (x, gate) = (x.into_dispatch(), gate.into_dispatch());
@@ -326,6 +371,8 @@ impl Kernels {
     /// `x w^T`: `[n, out]` from `x` `[n, in]` and `w` `[out, in]`.
     pub(crate) fn linear(self, x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
         match self {
+            #[cfg(feature = "gpu")]
+            Self::Cube => plain::linear(x, w),
             Self::Plain => plain::linear(x, w),
             Self::Fused | Self::FusedBf16 => {
                 Tensor::from_dispatch(Dispatch::lm_linear(x.into_dispatch(), w.into_dispatch(), self.precision()))
@@ -337,6 +384,8 @@ impl Kernels {
     /// whose target counts. The gradient flows through the first number only.
     pub(crate) fn cross_entropy(self, hidden: Tensor<2>, head: Tensor<2>, targets: &Arc<[u32]>, scale: LossScale) -> Tensor<1> {
         match self {
+            #[cfg(feature = "gpu")]
+            Self::Cube => cube::cross_entropy(hidden, head, targets, scale),
             Self::Plain => plain::cross_entropy(hidden, head, targets, scale),
             Self::Fused | Self::FusedBf16 => {
                 let (hidden, head) = (hidden.into_dispatch(), head.into_dispatch());
@@ -348,6 +397,8 @@ impl Kernels {
     /// Log-probability of each row's target, 0 where the target is ignored: `[n]`.
     pub(crate) fn token_log_probs(self, hidden: Tensor<2>, head: Tensor<2>, targets: &Arc<[u32]>) -> Tensor<1> {
         match self {
+            #[cfg(feature = "gpu")]
+            Self::Cube => cube::token_log_probs(hidden, head, targets),
             Self::Plain => plain::token_log_probs(hidden, head, targets),
             Self::Fused | Self::FusedBf16 => {
                 let (hidden, head) = (hidden.into_dispatch(), head.into_dispatch());
@@ -366,6 +417,8 @@ impl Kernels {
         scale: UpdateScale,
     ) -> (Tensor<1>, [Tensor<1>; 2]) {
         match self {
+            #[cfg(feature = "gpu")]
+            Self::Cube => cube::adamw(value, gradient, [first, second], scale),
             Self::Plain => plain::adamw(value, gradient, [first, second], scale),
             Self::Fused | Self::FusedBf16 => {
                 let [mut value, gradient, mut first, mut second] = [value, gradient, first, second].map(flex);
@@ -376,11 +429,13 @@ impl Kernels {
         }
     }
 
-    /// The sum of squares of a tensor without gradient, added up in a fixed order.
-    pub(crate) fn sum_of_squares(self, values: Tensor<1>) -> f64 {
+    /// The sum of squares of tensors without gradient, added up in a fixed order.
+    pub(crate) fn sum_of_squares<'a>(self, values: impl Iterator<Item = &'a Tensor<1>>) -> f64 {
         match self {
-            Self::Plain => plain::sum_of_squares(values),
-            Self::Fused | Self::FusedBf16 => rows::sum_of_squares(fused::elements(&flex(values))),
+            Self::Fused | Self::FusedBf16 => {
+                values.map(|values| rows::sum_of_squares(fused::elements(&flex(values.clone())))).sum()
+            }
+            _ => plain::sum_of_squares(values),
         }
     }
 }

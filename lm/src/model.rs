@@ -10,7 +10,7 @@ use burn::tensor::{Device, Tensor};
 use crate::batch::{Batch, Tokens};
 use crate::config::ModelConfig;
 use crate::init::{initial_weights, parameter_shapes};
-use crate::kernels::{Kernels, LossScale};
+use crate::kernels::{Kernels, LossScale, Precision};
 use crate::weights::NamedArrays;
 
 mod build;
@@ -126,6 +126,8 @@ pub struct Model {
     config: ModelConfig,
     #[module(skip)]
     kernels: Kernels,
+    #[module(skip)]
+    precision: Precision,
 }
 
 /// The loss of a batch.
@@ -211,7 +213,7 @@ impl Model {
         let mut build = build::Builder { weights: &mut weights, device };
         let trunk = build.trunk(config);
         let lm_head = if config.tie_word_embeddings { None } else { Some(build.matrix("lm_head")) };
-        Ok(Self { model: trunk, lm_head, config: config.clone(), kernels: Kernels::default() })
+        Ok(Self { model: trunk, lm_head, config: config.clone(), kernels: Kernels::on(device), precision: Precision::F32 })
     }
 
     /// The parameters, copied to the host.
@@ -238,6 +240,19 @@ impl Model {
     #[must_use]
     pub fn with_kernels(mut self, kernels: Kernels) -> Self {
         self.kernels = kernels;
+        self
+    }
+
+    /// The type the model computes in.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// The same model computing in `precision`.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self.kernels = self.kernels.in_precision(precision);
         self
     }
 

@@ -4,10 +4,11 @@
 //! correction (Loshchilov and Hutter, arXiv 1711.05101; as OLMo-core applies it). Knows no data and no schedule: the
 //! caller passes each step's learning rate and a loss already divided by the targets of the whole batch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::distributed::{ReduceOperation, all_reduce};
+use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::batch::Batch;
@@ -245,7 +246,27 @@ impl Gradients {
 
     /// The L2 norm over all gradients together; sums in a fixed order.
     pub fn norm(&self, kernels: Kernels) -> f64 {
-        self.0.values().map(|gradient| kernels.sum_of_squares(gradient.clone())).sum::<f64>().sqrt()
+        kernels.sum_of_squares(self.0.values()).sqrt()
+    }
+
+    /// The parameters that have a gradient.
+    pub(crate) fn names(&self) -> BTreeSet<String> {
+        self.0.keys().cloned().collect()
+    }
+
+    /// Gradients from the host, flattened.
+    pub(crate) fn from_host(host: &BTreeMap<String, Vec<f32>>, device: &Device) -> Self {
+        let tensor = |values: &Vec<f32>| Tensor::from_data(TensorData::new(values.clone(), [values.len()]), device);
+        Self(host.iter().map(|(name, values)| (name.clone(), tensor(values))).collect())
+    }
+
+    /// Replaces every gradient by the sum over `devices`, each of which calls this at the same time from its own thread
+    /// with gradients of the same names.
+    pub(crate) fn all_reduce(&mut self, devices: &[Device]) {
+        let reduce = |gradient| all_reduce(gradient, ReduceOperation::Sum, devices.to_vec());
+        // All are on their way before the first is waited for.
+        let moving: Vec<_> = std::mem::take(&mut self.0).into_iter().map(|(name, gradient)| (name, reduce(gradient))).collect();
+        self.0 = moving.into_iter().map(|(name, gradient)| (name, gradient.resolve())).collect();
     }
 
     /// The gradients on the host, flattened, by parameter name.
@@ -370,6 +391,35 @@ impl Trainer {
         let scale = update.max_grad_norm.map_or(1.0, |max| (max / (grad_norm + 1e-6)).min(1.0));
         self.model = Some(if skipped { model } else { self.optimizer.apply(model, gradients, update.lr, scale) });
         Updated { grad_norm, skipped }
+    }
+
+    /// The global norm of the gradients of the step so far.
+    pub fn grad_norm(&self) -> f64 {
+        self.gradients.norm(self.model().kernels())
+    }
+
+    /// The gradients of the step so far.
+    pub(crate) fn gradients_mut(&mut self) -> &mut Gradients {
+        &mut self.gradients
+    }
+
+    /// Gives a gradient of zeros to each parameter of `names` that has none.
+    pub(crate) fn zero_missing_gradients(&mut self, names: &BTreeSet<String>) {
+        let model = self.model.as_ref().expect(HAS_MODEL);
+        let gradients = &mut self.gradients.0;
+        parameters::visit(model, |name, _, value| {
+            if names.contains(name) && !gradients.contains_key(name) {
+                gradients.insert(name.to_string(), value.zeros_like());
+            }
+        });
+    }
+
+    /// `update`, where the gradient norm is known already.
+    pub(crate) fn update_at_norm(&mut self, lr: f64, norm: f64) {
+        let model = self.model.take().expect(HAS_MODEL);
+        let gradients = std::mem::take(&mut self.gradients);
+        let scale = self.max_grad_norm.map_or(1.0, |max| (max / (norm + 1e-6)).min(1.0));
+        self.model = Some(self.optimizer.apply(model, gradients, lr, scale));
     }
 
     /// The model with gradients off, and the optimiser.

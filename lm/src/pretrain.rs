@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::Batch;
@@ -15,8 +16,8 @@ use crate::checkpoint::{Checkpoint, CheckpointError, TrainingRecord, TrainingSta
 use crate::config::ModelConfig;
 use crate::device;
 use crate::init::initial_weights;
-use crate::kernels::LossScale;
 use crate::kernels;
+use crate::kernels::LossScale;
 use crate::loader::batches::position;
 use crate::loader::{Ingredient, Loader, LoaderError, TokenSource};
 use crate::model::{RouterFigures, RouterScale, WeightsError};
@@ -169,7 +170,7 @@ struct Position {
     merged_steps: u64,
 }
 
-/// Trains from `start` on `data` and writes the resulting checkpoint into the existing directory `out`.
+/// Trains from `start` on `data` on the CPU and writes the resulting checkpoint into the existing directory `out`.
 ///
 /// With `saving`, an interrupted run called again goes on from its last saved state and reaches the same bits. The saved
 /// states are removed when the result is written.
@@ -177,6 +178,22 @@ struct Position {
 /// # Errors
 /// When a file fails, the configuration is unusable, the loss diverges, or the observer asks to stop.
 pub fn pretrain(
+    config: &PretrainConfig,
+    start: &Start,
+    data: impl Into<Data>,
+    out: &Path,
+    saving: Option<Saving<'_>>,
+    observer: &mut dyn Observer,
+) -> Result<PretrainSummary, TrainError> {
+    pretrain_on(&device::cpu(), config, start, data, out, saving, observer)
+}
+
+/// [`pretrain`] on any device. Results on different devices differ by rounding.
+///
+/// # Errors
+/// As [`pretrain`].
+pub fn pretrain_on(
+    device: &Device,
     config: &PretrainConfig,
     start: &Start,
     data: impl Into<Data>,
@@ -199,12 +216,11 @@ pub fn pretrain(
     let mut mean = RunningMean::new(at.merged_steps, merged);
     let training = checkpoint.training.take().unwrap_or_default();
     let mut record = training.record;
-    let model = checkpoint.model(&device::cpu())?;
-    let kernels = model.kernels().in_precision(match config.precision {
+    let model = checkpoint.model(device)?;
+    let model = model.with_precision(match config.precision {
         Precision::F32 => kernels::Precision::F32,
         Precision::Bf16 => kernels::Precision::Bf16,
     });
-    let model = model.with_kernels(kernels);
     drop(checkpoint);
     let model_config = model.config().clone();
     let peak = f64::from_bits(at.peak_bits);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use burn::module::Module;
 use burn::tensor::{Tensor, TensorData};
 
 use super::*;
@@ -82,7 +83,7 @@ fn flat(x: Tensor<2>) -> Tensor<1> {
 #[test]
 fn embedding_agrees() {
     let ids: Arc<[u32]> = vec![3, 0, 3, 6].into();
-    compare(&[leaf([7, 5], "w", 0.0, 1.0)], &[], |kernels, m, _| flat(kernels.embedding(m[0].clone(), &ids)));
+    compare(&[leaf([7, 5], "w", 0.0, 1.0)], &[], |kernels, m, _| flat(kernels.embedding(m[0].clone(), &ids, Precision::F32)));
 }
 
 #[test]
@@ -307,6 +308,33 @@ fn adamw_agrees_and_counts_steps() {
     for (fused, plain) in fused.iter().zip(&plain) {
         assert_close("adamw", fused, plain);
     }
-    let norms = [Kernels::Fused, Kernels::Plain].map(|kernels| kernels.sum_of_squares(value("p")));
+    let norms = [Kernels::Fused, Kernels::Plain].map(|kernels| kernels.sum_of_squares([value("p")].iter()));
     assert!((norms[0] - norms[1]).abs() < 1e-4 * norms[1]);
+}
+
+#[test]
+fn bfloat16_is_near_single_precision() {
+    use crate::batch::{Batch, Tokens};
+    use crate::config::ModelConfig;
+    use crate::model::Model;
+    use crate::optim::Gradients;
+
+    let stream = Stream::new(4, "bf16");
+    let batch = Batch::next_token(Tokens::new((0..64).map(|i| stream.below(i, 512) as u32).collect(), 32));
+    let run = |precision| {
+        let model = Model::init(&ModelConfig::olmo2("pico").unwrap(), 1, &device::cpu()).unwrap();
+        let model = model.with_kernels(Kernels::Plain).with_precision(precision).train();
+        let loss = model.loss(&batch, LossScale::new(1e-4, 62.0));
+        (loss.read().value, Gradients::of(&loss.tensor(), &model).host())
+    };
+    let ((loss, gradients), (wanted, wanted_gradients)) = (run(Precision::Bf16), run(Precision::F32));
+    assert!((loss - wanted).abs() < 5e-3 * wanted, "{loss} {wanted}");
+    assert!(loss != wanted, "bfloat16 rounds");
+    assert_eq!(gradients.len(), wanted_gradients.len());
+    for (name, wanted) in wanted_gradients {
+        let square = |x: f32| f64::from(x) * f64::from(x);
+        let size: f64 = wanted.iter().map(|x| square(*x)).sum();
+        let difference: f64 = gradients[&name].iter().zip(&wanted).map(|(a, b)| square(a - b)).sum();
+        assert!(difference < 4e-3 * size, "{name}: {difference} of {size}");
+    }
 }

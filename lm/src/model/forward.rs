@@ -1,12 +1,14 @@
 //! The forward pass below the head: one loop over blocks, each composed as its configuration says.
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 use super::router::RouterOutput;
 use super::{Block, FeedForward, Gain, LinearAttention, Model, SelfAttention};
 use crate::batch::Tokens;
 use crate::config::{self, Attention, Experts, GatedDelta, Layer, Mixer, NormKind, NormOrder};
-use crate::kernels::{AttentionShape, AttentionWeights, DeltaProjections, DeltaShape, DeltaWeights, ExpertTensors, RopeTable};
+use crate::kernels::{
+    AttentionShape, AttentionWeights, DeltaProjections, DeltaShape, DeltaWeights, ExpertTensors, RopeTable, plain,
+};
 
 const CHECKED: &str = "the model was built from its configuration";
 
@@ -29,7 +31,7 @@ impl Model {
 
     /// The input of the first block, `[n, d]`.
     pub(super) fn embed(&self, tokens: &Tokens) -> Tensor<2> {
-        self.kernels.embedding(self.model.embed_tokens.weight.val(), &tokens.ids)
+        self.kernels.embedding(self.model.embed_tokens.weight.val(), &tokens.ids, self.precision)
     }
 
     fn eps(&self) -> f32 {
@@ -166,7 +168,7 @@ impl Model {
     ) -> Tensor<2> {
         let stacks = weights.experts.as_ref().expect(CHECKED);
         // As OLMo-core: a router decides in single precision whatever the rest computes in.
-        let logits = self.kernels.full_precision().linear(x.clone(), router);
+        let logits = plain::like(self.kernels.full_precision().linear(x.clone(), router), DType::F32);
         let probabilities = softmax(logits.clone());
         routers.push(RouterOutput { logits, probabilities: probabilities.clone(), experts });
         let tensors = ExpertTensors {
@@ -198,7 +200,7 @@ impl RopeCache {
         if let Some((.., table)) = self.tables.iter().find(|(known, dim, _)| (known, *dim) == (&rope, head_dim)) {
             return Some(table.clone());
         }
-        let table = RopeTable::new(0, length, head_dim, &rope);
+        let table = RopeTable::shared(length, head_dim, &rope);
         self.tables.push((rope, head_dim, table.clone()));
         Some(table)
     }

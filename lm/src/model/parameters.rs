@@ -1,7 +1,7 @@
 //! Moving parameters between the host and a device, and walking over them by name.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 
 use super::Model;
 use crate::weights::{Array, NamedArrays};
@@ -13,7 +13,8 @@ pub(crate) fn parameter<const D: usize>(array: Array, device: &Device) -> Param<
 
 /// The elements of a float tensor, copied to the host, last axis fastest.
 pub fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().try_into_vec::<f32>().expect("tensors of this crate hold 32-bit floats")
+    let tensor = if tensor.dtype() == DType::F32 { tensor } else { tensor.cast(FloatDType::F32) };
+    tensor.into_data().try_into_vec::<f32>().expect("the tensor was made one of 32-bit floats")
 }
 
 /// The same elements in one dimension.

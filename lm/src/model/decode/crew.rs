@@ -88,6 +88,12 @@ impl Crew {
         }
     }
 
+    /// A crew of the calling thread alone.
+    #[cfg(test)]
+    pub(crate) fn alone() -> Self {
+        Self::new(0)
+    }
+
     /// Runs `lead` with a crew of itself and up to `helpers` threads of rayon's pool.
     pub(crate) fn with<R: Send>(helpers: usize, lead: impl FnOnce(&Crew) -> R + Send) -> R {
         let crew = Self::new(helpers.min(rayon::current_num_threads() - 1));
