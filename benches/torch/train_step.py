@@ -1,8 +1,8 @@
 """Training speed of the same model in PyTorch, for comparison with the `train_step` binary.
 
-usage: train_step.py WIDTH LAYERS HEADS FFN VOCAB LENGTH SEQUENCES MICRO STEPS [eager|fused|bf16|forward|forward-bf16]
+usage: train_step.py WIDTH LAYERS HEADS FFN VOCAB LENGTH SEQUENCES MICRO STEPS [eager|fused|bf16|forward|forward-bf16] [olmo2|olmo_hybrid|olmoe]
 
-An OLMo-2 of `transformers` (`Olmo2ForCausalLM`), AdamW, clipping to norm 1. `eager`: single precision, PyTorch's default
+A model of `transformers` (OLMoE: eight experts of half FFN, two active), AdamW, clipping to norm 1. `eager`: single precision, PyTorch's default
 AdamW; `fused`: its fused AdamW; `bf16`: that under bf16 autocast; `forward`: loss only, without gradients. Set
 GLIBC_TUNABLES=glibc.malloc.hugetlb=1 for huge pages and OMP_NUM_THREADS for the threads.
 """
@@ -13,17 +13,20 @@ import sys
 import time
 
 import torch
-from transformers import Olmo2Config, Olmo2ForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 
 def main() -> None:
     width, layers, heads, ffn, vocab, length, sequences, micro, steps = map(int, sys.argv[1:10])
     mode = sys.argv[10] if len(sys.argv) > 10 else "eager"
     torch.manual_seed(0)
-    config = Olmo2Config(
+    family = sys.argv[11] if len(sys.argv) > 11 else "olmo2"
+    options = {"num_experts": 8, "num_experts_per_tok": 2, "intermediate_size": ffn // 2} if family == "olmoe" else {}
+    config = AutoConfig.for_model(
+        family,
         vocab_size=vocab,
         hidden_size=width,
-        intermediate_size=ffn,
+        **({"intermediate_size": ffn} | options),
         num_hidden_layers=layers,
         num_attention_heads=heads,
         num_key_value_heads=heads,
@@ -32,7 +35,7 @@ def main() -> None:
         tie_word_embeddings=False,
         pad_token_id=None,
     )
-    model = Olmo2ForCausalLM(config)
+    model = AutoModelForCausalLM.from_config(config)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=mode in ("fused", "bf16"))
     autocast = torch.autocast("cpu", dtype=torch.bfloat16, enabled="bf16" in mode)
     forward_only = mode.startswith("forward")
@@ -62,7 +65,7 @@ def main() -> None:
     rate = sequences * length / median
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
-        f"torch {torch.__version__} {mode}, {torch.get_num_threads()} threads: {median * 1e3:.1f} ms per step "
+        f"torch {torch.__version__} {family} {mode}, {torch.get_num_threads()} threads: {median * 1e3:.1f} ms per step "
         f"(best {best * 1e3:.1f}), {rate:.0f} tokens/s, peak {peak:.0f} MB"
     )
 

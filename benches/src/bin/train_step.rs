@@ -2,7 +2,8 @@
 //!
 //! `cargo run --release -p benches --bin train_step -- WIDTH LAYERS HEADS FFN VOCAB LENGTH SEQUENCES MICRO STEPS [WORD...]`
 //!
-//! Words: `plain` or `bf16` for other kernels, `forward` for the loss alone, `recompute`. `benches/torch/train_step.py` takes the same
+//! Words: `plain` or `bf16` for other kernels, `forward` for the loss alone, `recompute`,
+//! `olmo_hybrid` or `olmoe` (eight experts of half FFN, two active) for another family than OLMo 2. `benches/torch/train_step.py` takes the same
 //! numbers.
 
 #![allow(clippy::print_stdout, reason = "a benchmark talks to its user")]
@@ -10,7 +11,7 @@
 use std::time::Instant;
 
 use lm::batch::{Batch, Tokens};
-use lm::config::{Family, Sizes};
+use lm::config::{Experts, Family, FeedForward, Layer, Sizes};
 use lm::kernels::{Kernels, LossScale};
 use lm::model::Model;
 use lm::model::recompute::Recompute;
@@ -45,8 +46,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         _ => Kernels::Fused,
     };
     let recompute = if word("recompute") { Recompute::Blocks } else { Recompute::None };
-    let config =
-        Family::Olmo2.model(&Sizes { n_layers, hidden_size, n_heads, n_kv_heads: n_heads, intermediate_size, vocab_size });
+    let family = match (word("olmo_hybrid"), word("olmoe")) {
+        (true, _) => Family::OlmoHybrid,
+        (_, true) => Family::Olmoe,
+        _ => Family::Olmo2,
+    };
+    let config = family.model(&Sizes { n_layers, hidden_size, n_heads, n_kv_heads: n_heads, intermediate_size, vocab_size });
+    // Eight experts of which two: a token meets as many weights as in a dense layer.
+    let config = config.map_layers(|layer| match layer.feed_forward {
+        FeedForward::Experts(experts) => {
+            let experts = Experts { n_experts: 8, top_k: 2, intermediate_size: intermediate_size / 2, ..experts };
+            Layer { feed_forward: FeedForward::Experts(experts), ..layer }
+        }
+        FeedForward::SwiGlu { .. } => layer,
+    });
     let model = Model::init(&config, 0, &lm::device::cpu())?.with_kernels(kernels);
     let forward_only = word("forward").then(|| model.clone());
     let mut trainer = Trainer::new(model, AdamW::new(AdamWConfig::default()), Some(1.0));
@@ -88,7 +101,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (median, [forward, backward, update]) = warm[warm.len() / 2];
     let rate = n as f64 / median;
     println!(
-        "{} parameters, {} threads, {kernels:?}: {:.1} ms per step (best {:.1}; loss {:.1}, gradients {:.1}, update {:.1}), {rate:.0} tokens/s, {:.1} GFLOP/s, peak {:.0} MB",
+        "{family:?}, {} parameters, {} threads, {kernels:?}: {:.1} ms per step (best {:.1}; loss {:.1}, gradients {:.1}, update {:.1}), {rate:.0} tokens/s, {:.1} GFLOP/s, peak {:.0} MB",
         config.n_parameters(),
         rayon::current_num_threads(),
         median * 1e3,
