@@ -17,6 +17,7 @@ mod diff;
 mod docs;
 mod doctor;
 mod export;
+mod generate;
 mod graph;
 mod load;
 mod logs;
@@ -24,6 +25,7 @@ mod plan;
 mod report;
 mod run;
 mod runs;
+mod score;
 mod show;
 mod sql;
 mod store;
@@ -67,6 +69,10 @@ enum Command {
     Report(report::Arguments),
     /// Copy an artifact out of the store.
     Export(export::Arguments),
+    /// Compute logits and log-probabilities of given token ids.
+    Score(score::Arguments),
+    /// Continue token ids or a text.
+    Generate(generate::Arguments),
     /// Talk to a model.
     Chat(chat::Arguments),
     /// Print the reference of steps, functions and tables.
@@ -117,6 +123,8 @@ fn dispatch(command: Command, home: &Home) -> Result<ExitCode, CliError> {
         Command::Diff(arguments) => diff::run(&arguments, home)?,
         Command::Report(arguments) => report::run(&arguments, home)?,
         Command::Export(arguments) => export::run(&arguments, home)?,
+        Command::Score(arguments) => score::run(&arguments, home)?,
+        Command::Generate(arguments) => generate::run(&arguments, home)?,
         Command::Chat(arguments) => chat::run(&arguments, home)?,
         Command::Docs(arguments) => docs::run(&arguments)?,
         Command::Cache(arguments) => store::run(&arguments, home)?,
@@ -137,6 +145,16 @@ fn dispatch(command: Command, home: &Home) -> Result<ExitCode, CliError> {
 fn registry() -> &'static Registry {
     static REGISTRY: OnceLock<Registry> = OnceLock::new();
     REGISTRY.get_or_init(crate::steps::standard)
+}
+
+/// The folder of a checkpoint that a user means: a folder, else an artifact of a run.
+fn checkpoint_folder(home: &Home, what: &str, run: Option<&str>) -> Result<PathBuf, CliError> {
+    if std::path::Path::new(what).join("config.json").is_file() {
+        return Ok(PathBuf::from(what));
+    }
+    let state = show::read_state(home, &find_run(home, run)?)?;
+    let id = state.find(what)?;
+    Ok(home.open_store()?.artifact(&state.digest(id)?))
 }
 
 /// The run a user means: the one named, else the latest.

@@ -7,6 +7,7 @@ pub mod registry;
 pub mod add_expert;
 pub mod anneal;
 pub mod average;
+pub mod batches;
 mod bridge;
 pub mod cargo_crates;
 pub mod curve;
@@ -17,6 +18,7 @@ pub mod exercises;
 pub mod fetch;
 pub mod filter;
 pub mod grow;
+pub mod import_hf;
 pub mod jsonl;
 pub mod mask_pii;
 pub mod merge_experts;
@@ -60,6 +62,8 @@ pub fn standard() -> Registry {
         .with::<split::Split>()
         .with::<train_tokenizer::TrainTokenizer>()
         .with::<tokenize::Tokenize>()
+        .with::<batches::Batches>()
+        .with::<import_hf::ImportHf>()
         .with::<pretrain::Pretrain>()
         .with::<grow::Grow>()
         .with::<anneal::Anneal>()
@@ -87,6 +91,8 @@ pub enum ArtifactType {
     Tokenizer,
     /// Token files.
     Tokens,
+    /// Recorded training batches.
+    Batches,
     /// A model in the Hugging Face layout, with optimiser state when it can be trained on.
     Checkpoint,
     /// Problems whose answers a program checks.
@@ -109,6 +115,7 @@ impl ArtifactType {
             Self::Split => "split",
             Self::Tokenizer => "tokenizer",
             Self::Tokens => "tokens",
+            Self::Batches => "batches",
             Self::Checkpoint => "checkpoint",
             Self::Problems => "problems",
             Self::Chats => "chats",

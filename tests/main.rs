@@ -4,7 +4,9 @@
 mod bench;
 mod commands;
 mod errors;
+mod generate;
 mod golden;
+mod hf;
 mod interruption;
 mod lineage;
 mod rerun;

@@ -3,6 +3,7 @@
 
 pub mod crates;
 pub mod fetch;
+pub mod hub;
 pub mod jsonl;
 pub mod lockfile;
 pub mod parquet;

@@ -17,8 +17,11 @@ use data::problem::{Message, Role};
 use serde_json::{Value, json};
 use tokenizers::Tokenizer;
 
+mod stop;
 #[cfg(test)]
 pub(crate) mod tests;
+
+pub use stop::StopStrings;
 
 /// The template as `transformers` reads it from `tokenizer_config.json` (Jinja).
 pub const CHAT_TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}\

@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use fs_err as fs;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -23,8 +22,17 @@ use crate::model::{Model, WeightsError};
 use crate::optim::OptimizerState;
 use crate::weights::{Array, NamedArrays};
 
+mod export;
 mod layout;
 pub mod progress;
+pub mod tensors;
+pub mod tokenizer;
+mod weights;
+
+pub use export::ExportOptions;
+pub use tensors::Precision;
+
+use tensors::{TensorFile, TensorWriter};
 
 /// Why a checkpoint cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +71,14 @@ pub enum CheckpointError {
         path: PathBuf,
         /// What is wrong.
         source: WeightsError,
+    },
+    /// The model is a composition of its own.
+    #[error(
+        "no class of transformers computes this model (it is a composition of its own, not {family} as published); `--format all` copies it as it is"
+    )]
+    NoClass {
+        /// The family it is spelled as.
+        family: String,
     },
     /// The checkpoint holds a model only.
     #[error("{}: there is no training.json, so the optimiser's state is unknown; start from a checkpoint that a training step wrote, or reset the optimiser", path.display())]
@@ -127,30 +143,37 @@ impl Checkpoint {
     }
 
     /// Reads a checkpoint directory, also one that Hugging Face wrote: bf16 and f16 weights are widened, shards joined.
+    /// Tensors are read one by one; nothing is held twice but the one at hand.
     ///
     /// # Errors
-    /// When a file is missing, damaged, or of an unsupported model.
+    /// When a file is missing or damaged, the model is not supported, or the tensors do not fit it; the message names file
+    /// and tensor.
     pub fn read(dir: &Path) -> Result<Self, CheckpointError> {
-        let config = ModelConfig::from_hf(&read_json::<Value>(&dir.join("config.json"))?)
-            .map_err(|source| CheckpointError::Config { path: dir.join("config.json"), source })?;
-        let index = dir.join("model.safetensors.index.json");
-        let mut weights = NamedArrays::new();
-        if fs::exists(&index)? {
-            let index: ShardIndex = read_json(&index)?;
-            let mut shards: Vec<String> = index.weight_map.into_values().collect();
-            shards.sort();
-            shards.dedup();
-            for shard in shards {
-                weights.extend(read_tensors(&dir.join(shard))?);
-            }
-        } else {
-            weights = read_tensors(&dir.join("model.safetensors"))?;
-        }
-        let weights = layout::from_files(&config, weights)
-            .map_err(|reason| CheckpointError::Tensors { path: dir.to_path_buf(), reason })?;
+        let model = Self::read_model(dir)?;
         let training = dir.join("training.json");
         let training = if fs::exists(&training)? { Some(read_training(dir)?) } else { None };
-        Ok(Self { config, weights, training })
+        Ok(Self { training, ..model })
+    }
+
+    /// Reads a checkpoint directory without its state of training.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read`].
+    pub fn read_model(dir: &Path) -> Result<Self, CheckpointError> {
+        let config = read_config(dir)?;
+        let weights = weights::read(dir, &config)?;
+        Ok(Self::new(config, weights))
+    }
+
+    /// Checks the configuration of a checkpoint directory, and names and shapes of its tensors against it, without reading
+    /// their values.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read`].
+    pub fn verify(dir: &Path) -> Result<ModelConfig, CheckpointError> {
+        let config = read_config(dir)?;
+        weights::verify(dir, &config)?;
+        Ok(config)
     }
 
     /// Writes the checkpoint into the existing directory `dir`.
@@ -159,7 +182,8 @@ impl Checkpoint {
     /// When a file cannot be written.
     pub fn write(&self, dir: &Path) -> Result<(), CheckpointError> {
         write_json(&dir.join("config.json"), &self.config.to_hf())?;
-        write_tensors(&dir.join("model.safetensors"), &layout::to_files(&self.config, &self.weights))?;
+        let tensors = layout::to_files(&self.config, &self.weights);
+        export::write_file(&dir.join(weights::WHOLE), Precision::F32, &tensors)?;
         if let Some(training) = &self.training {
             let TrainingState { record, optimizer } = training;
             let file = TrainingFile { format: TRAINING_FORMAT, optimizer_step: optimizer.step, record: record.clone() };
@@ -189,7 +213,7 @@ impl Model {
     /// # Errors
     /// As [`Checkpoint::read`], and when the weights do not fit the configuration.
     pub fn load(dir: &Path, device: &Device) -> Result<Self, CheckpointError> {
-        let Checkpoint { config, weights, .. } = Checkpoint::read(dir)?;
+        let Checkpoint { config, weights, .. } = Checkpoint::read_model(dir)?;
         Self::from_weights(&config, weights, device)
             .map_err(|source| CheckpointError::Weights { path: dir.to_path_buf(), source })
     }
@@ -203,10 +227,9 @@ impl Model {
     }
 }
 
-/// `model.safetensors.index.json`.
-#[derive(Deserialize)]
-struct ShardIndex {
-    weight_map: std::collections::BTreeMap<String, String>,
+fn read_config(dir: &Path) -> Result<ModelConfig, CheckpointError> {
+    let path = dir.join("config.json");
+    ModelConfig::from_hf(&read_json::<Value>(&path)?).map_err(|source| CheckpointError::Config { path, source })
 }
 
 fn read_training(dir: &Path) -> Result<TrainingState, CheckpointError> {
@@ -257,26 +280,8 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Checkpoint
 /// # Errors
 /// When the file is missing or damaged, or a tensor is not of a floating-point type.
 pub fn read_tensors(path: &Path) -> Result<NamedArrays, CheckpointError> {
-    let fail = |reason: String| CheckpointError::Tensors { path: path.to_path_buf(), reason };
-    let bytes = fs::read(path)?;
-    let tensors = SafeTensors::deserialize(&bytes).map_err(|error| fail(error.to_string()))?;
-    tensors
-        .iter()
-        .map(|(name, view)| {
-            let data = floats(&view).ok_or_else(|| fail(format!("tensor `{name}` has type {:?}", view.dtype())))?;
-            Ok((name.to_string(), Array::new(view.shape().to_vec(), data)))
-        })
-        .collect()
-}
-
-fn floats(view: &TensorView<'_>) -> Option<Vec<f32>> {
-    let pairs = || view.data().chunks_exact(2).map(|b| [b[0], b[1]]);
-    match view.dtype() {
-        Dtype::F32 => Some(bytemuck::pod_collect_to_vec(view.data())),
-        Dtype::BF16 => Some(pairs().map(|b| half::bf16::from_le_bytes(b).to_f32()).collect()),
-        Dtype::F16 => Some(pairs().map(|b| half::f16::from_le_bytes(b).to_f32()).collect()),
-        _ => None,
-    }
+    let file = TensorFile::open(path)?;
+    file.entries().iter().map(|entry| Ok((entry.name.clone(), file.floats(entry)?))).collect()
 }
 
 /// Writes 32-bit tensors to a safetensors file, sorted by name; equal arrays give equal bytes.
@@ -284,20 +289,15 @@ fn floats(view: &TensorView<'_>) -> Option<Vec<f32>> {
 /// # Errors
 /// When the file cannot be written.
 pub fn write_tensors(path: &Path, arrays: &NamedArrays) -> Result<(), CheckpointError> {
-    let fail =
-        |error: safetensors::SafeTensorError| CheckpointError::Tensors { path: path.to_path_buf(), reason: error.to_string() };
-    let views: Vec<(&str, TensorView<'_>)> = arrays
-        .iter()
-        .map(|(name, array)| {
-            let bytes = bytemuck::cast_slice(&array.data);
-            Ok((name.as_str(), TensorView::new(Dtype::F32, array.shape.clone(), bytes).map_err(fail)?))
-        })
-        .collect::<Result<_, CheckpointError>>()?;
-    let metadata = std::iter::once(("format".to_string(), "pt".to_string())).collect();
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(fail)?;
-    fs::write(path, bytes)?;
-    Ok(())
+    let header: Vec<_> = arrays.iter().map(|(name, array)| (name.as_str(), array.shape.as_slice())).collect();
+    let mut writer = TensorWriter::create(path, Precision::F32, &header)?;
+    for array in arrays.values() {
+        writer.write(&array.data)?;
+    }
+    writer.finish()
 }
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transformers;

@@ -13,6 +13,9 @@ mod tests;
 
 pub use families::{Family, Sizes};
 
+/// The id of a token that a model does not have.
+pub const NO_TOKEN: u32 = u32::MAX;
+
 /// Why a model configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -255,9 +258,9 @@ pub struct ModelConfig {
     pub tie_word_embeddings: bool,
     /// Longest sequence the model is meant for (written to `config.json`, not enforced).
     pub max_position_embeddings: usize,
-    /// Token that ends a document.
+    /// Token that ends a document; [`NO_TOKEN`] when there is none.
     pub eos_token_id: u32,
-    /// Token that fills up a row.
+    /// Token that fills up a row; [`NO_TOKEN`] when there is none.
     pub pad_token_id: u32,
 }
 
@@ -270,6 +273,12 @@ impl ModelConfig {
     /// Whether some block has experts.
     pub fn has_experts(&self) -> bool {
         self.layers.iter().any(|layer| matches!(layer.feed_forward, FeedForward::Experts(_)))
+    }
+
+    /// An id that can stand where no token counts: the padding token, else the one that ends documents, else 0.
+    pub fn filler(&self) -> u32 {
+        let exists = |id: &u32| (*id as usize) < self.vocab_size;
+        [self.pad_token_id, self.eos_token_id].into_iter().find(exists).unwrap_or(0)
     }
 
     /// Hidden width of the first block's feed-forward layer, of one expert where there are several.

@@ -1,23 +1,25 @@
-//! Sampling from a model with a key-value cache: many prompts at once, or one as a stream.
+//! Sampling from a model: many prompts at once, or one as a stream.
 //!
-//! Every token is drawn by a counter-based number named by `(seed, prompt, sample, position)`, so a sample does not
-//! depend on the other rows, their number, or the number of threads. Knows token ids only; `chat` turns text into ids.
+//! Every token is drawn by a counter-based number named by `(seed, prompt, sample, position)`, and a sequence has the same
+//! bits in any batch, so a sample does not depend on the other samples, their order, their number, or the number of
+//! threads. Knows token ids only; `chat` turns text into ids.
 
 use std::ops::ControlFlow;
 
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::model::Model;
 use crate::model::decode::{Decoder, KvCache};
 
+mod batch;
 mod pick;
+pub mod rectangle;
 #[cfg(test)]
 mod tests;
 
 pub use pick::Drawn;
 
-/// How the next token is chosen.
+/// How the next token is chosen. The cuts are applied in the order of the fields, each to what the one before left.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sampling {
@@ -27,13 +29,16 @@ pub struct Sampling {
     pub top_k: usize,
     /// Only the smallest set of most likely tokens with at least this total probability is drawn from; 1 for all.
     pub top_p: f64,
-    /// A sample ends after this many tokens if EOS has not come.
+    /// Only tokens with at least this share of the most likely token's probability are drawn from; 0 for all
+    /// (arXiv 2407.01082).
+    pub min_p: f64,
+    /// A sample ends after this many tokens if nothing ended it before.
     pub max_new_tokens: usize,
 }
 
 impl Default for Sampling {
     fn default() -> Self {
-        Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, max_new_tokens: 64 }
+        Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, max_new_tokens: 64 }
     }
 }
 
@@ -54,6 +59,9 @@ impl Sampling {
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
             return Err(format!("sampling: top_p = {} must lie in (0, 1]", self.top_p));
         }
+        if !(self.min_p >= 0.0 && self.min_p <= 1.0) {
+            return Err(format!("sampling: min_p = {} must lie in [0, 1]", self.min_p));
+        }
         if self.max_new_tokens == 0 {
             return Err("sampling: max_new_tokens must be at least 1".to_string());
         }
@@ -61,30 +69,91 @@ impl Sampling {
     }
 }
 
+/// Looks at the text of a sample.
+pub trait StopText: Sync {
+    /// Whether the text of the generated `ids` is to end with the last of them. Asked after every token; must not use
+    /// rayon.
+    fn stops(&self, ids: &[u32]) -> bool;
+}
+
+/// What ends a sample before its length limit. The default ends none.
+#[derive(Clone, Copy, Default)]
+pub struct Stop<'a> {
+    /// Tokens that end a sample and are not part of its text, such as EOS.
+    pub ids: &'a [u32],
+    /// Runs of tokens that end a sample and are part of its text.
+    pub sequences: &'a [Vec<u32>],
+    /// A look at the text, for stop strings; what it finds is part of the text.
+    pub text: Option<&'a dyn StopText>,
+}
+
+impl Stop<'_> {
+    fn reached(&self, sample: &mut Sample) -> bool {
+        let by_id = sample.ids.last().is_some_and(|id| self.ids.contains(id));
+        sample.stopped = by_id
+            || self.sequences.iter().any(|sequence| !sequence.is_empty() && sample.ids.ends_with(sequence))
+            || self.text.is_some_and(|text| text.stops(&sample.ids));
+        sample.n_text = sample.ids.len() - usize::from(by_id);
+        sample.stopped
+    }
+}
+
 /// A generated continuation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sample {
-    /// The generated ids, with the EOS that ended them if there is one.
+    /// The generated ids, with the stop id that ended them if there is one.
     pub ids: Vec<u32>,
     /// Log-probability of each id under the softmax of the logits divided by the temperature (1 when greedy), before
-    /// `top_k` and `top_p` cut tokens off.
+    /// `top_k`, `top_p` and `min_p` cut tokens off.
     pub logprobs: Vec<f64>,
-    /// Whether EOS ended it, and not the length limit.
+    /// Whether a stop ended it, and not the length limit.
     pub stopped: bool,
+    /// How many of the ids are text.
+    n_text: usize,
 }
 
 impl Sample {
-    /// The ids without the EOS at the end.
+    /// The ids without the stop id at the end.
     pub fn text_ids(&self) -> &[u32] {
-        &self.ids[..self.ids.len() - usize::from(self.stopped)]
+        &self.ids[..self.n_text]
     }
+
+    fn push(&mut self, drawn: Drawn) {
+        self.ids.push(drawn.id);
+        self.logprobs.push(drawn.logprob);
+    }
+}
+
+/// What is to be sampled.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// Ids of each prompt, BOS included; none may be empty.
+    pub prompts: &'a [Vec<u32>],
+    /// Continuations of each prompt.
+    pub n_samples: usize,
+    /// How tokens are chosen.
+    pub sampling: &'a Sampling,
+    /// What ends a sample.
+    pub stop: Stop<'a>,
+    /// Names all draws, together with a prompt's position in `prompts`: the first prompts of two requests with one seed
+    /// draw the same numbers.
+    pub seed: u64,
 }
 
 /// Sequences advanced together; bounds the memory of the cache.
 const MAX_SEQUENCES: usize = 256;
 
-/// `n_samples` continuations of each prompt (ids, BOS included), in order. `seed` names all draws; a prompt's position
-/// in `prompts` is part of them, so the first prompt of two calls with one seed draws the same numbers.
+/// The samples of a request, per prompt, in order. A prompt is read once for all its samples; a sample that ends makes
+/// room for the next one at once.
+///
+/// # Panics
+/// If a prompt is empty, or the sampling settings are out of range (see [`Sampling::validate`]).
+pub fn sample(decoder: &Decoder, request: &Request<'_>) -> Vec<Vec<Sample>> {
+    batch::run(decoder, request, MAX_SEQUENCES)
+}
+
+/// `n_samples` continuations of each prompt (ids, BOS included), in order, each ended by `eos` at the latest after
+/// `max_new_tokens`; see [`sample`].
 ///
 /// # Panics
 /// If a prompt is empty, or the sampling settings are out of range (see [`Sampling::validate`]).
@@ -96,67 +165,8 @@ pub fn generate(
     eos: u32,
     seed: u64,
 ) -> Vec<Vec<Sample>> {
-    sampling.validate().expect("sampling settings are checked where they are read");
-    assert!(prompts.iter().all(|prompt| !prompt.is_empty()), "a prompt needs at least one token");
-    if n_samples == 0 {
-        return vec![Vec::new(); prompts.len()];
-    }
-    let decoder = Decoder::new(model);
-    let run = Run { decoder: &decoder, n_samples, sampling, eos, seed };
-    let n_prompts = (MAX_SEQUENCES / n_samples).max(1);
-    let chunks = prompts.chunks(n_prompts).enumerate();
-    chunks.flat_map(|(chunk, prompts)| run.chunk(prompts, chunk * n_prompts)).collect()
-}
-
-/// What all sequences of a call share.
-#[derive(Clone, Copy)]
-struct Run<'a> {
-    decoder: &'a Decoder,
-    n_samples: usize,
-    sampling: &'a Sampling,
-    eos: u32,
-    seed: u64,
-}
-
-impl Run<'_> {
-    /// Samples of consecutive prompts, each of which is read once; `first` is the number of the first one.
-    fn chunk(&self, prompts: &[Vec<u32>], first: usize) -> Vec<Vec<Sample>> {
-        let mut read = self.decoder.cache(prompts.len());
-        let slices: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
-        let after_prompt = self.decoder.advance(&mut read, &slices);
-        let rows: Vec<usize> = (0..prompts.len() * self.n_samples).map(|row| row / self.n_samples).collect();
-        let mut cache = if self.n_samples == 1 { read } else { read.select(&rows) };
-        let mut logits: Vec<Vec<f32>> = rows.iter().map(|&prompt| after_prompt[prompt].clone()).collect();
-        let mut samples = vec![Sample::default(); rows.len()];
-        for position in 0..self.sampling.max_new_tokens {
-            let next: Vec<Vec<u32>> = samples
-                .par_iter_mut()
-                .zip(&logits)
-                .enumerate()
-                .map(|(row, (sample, logits))| {
-                    if logits.is_empty() {
-                        return Vec::new();
-                    }
-                    let at = pick::Position {
-                        prompt: (first + row / self.n_samples) as u32,
-                        sample: (row % self.n_samples) as u32,
-                        token: position as u32,
-                    };
-                    let drawn = pick::draw(logits, self.sampling, self.seed, at);
-                    sample.ids.push(drawn.id);
-                    sample.logprobs.push(drawn.logprob);
-                    sample.stopped = drawn.id == self.eos;
-                    if sample.stopped { Vec::new() } else { vec![drawn.id] }
-                })
-                .collect();
-            if position + 1 == self.sampling.max_new_tokens || next.iter().all(Vec::is_empty) {
-                break;
-            }
-            let slices: Vec<&[u32]> = next.iter().map(Vec::as_slice).collect();
-            logits = self.decoder.advance(&mut cache, &slices);
-        }
-        samples.chunks(self.n_samples).map(<[Sample]>::to_vec).collect()
-    }
+    let stop = Stop { ids: &[eos], ..Stop::default() };
+    sample(&Decoder::new(model), &Request { prompts, n_samples, sampling, stop, seed })
 }
 
 /// A conversation being generated token by token; keeps its cache between turns.
@@ -194,16 +204,17 @@ impl Dialogue {
     pub fn answer(&mut self, ids: &[u32], sampling: &Sampling, mut on_token: impl FnMut(Drawn) -> ControlFlow<()>) -> Sample {
         sampling.validate().expect("sampling settings are checked where they are read");
         assert!(!ids.is_empty(), "a turn needs at least one token");
+        let stop = [self.eos];
+        let stop = Stop { ids: &stop, ..Stop::default() };
         let mut logits = self.decoder.advance(&mut self.cache, &[ids]).swap_remove(0);
         let mut sample = Sample::default();
+        let mut scratch = Vec::new();
         for position in 0..sampling.max_new_tokens {
             let at = pick::Position { prompt: 0, sample: self.n_turns, token: position as u32 };
-            let drawn = pick::draw(&logits, sampling, self.seed, at);
-            sample.ids.push(drawn.id);
-            sample.logprobs.push(drawn.logprob);
+            let drawn = pick::draw(&logits, sampling, self.seed, at, &mut scratch);
+            sample.push(drawn);
             logits = self.decoder.advance(&mut self.cache, &[&[drawn.id]]).swap_remove(0);
-            sample.stopped = drawn.id == self.eos;
-            if sample.stopped || on_token(drawn).is_break() {
+            if stop.reached(&mut sample) || on_token(drawn).is_break() {
                 break;
             }
         }

@@ -13,15 +13,17 @@ use burn::tensor::{Tensor, TensorData};
 use crate::config::{Experts, GatedDelta};
 use crate::model::RouterScale;
 
-mod attention;
+pub(crate) mod attention;
 pub(crate) mod convolution;
 mod cross_entropy;
 pub(crate) mod delta;
 pub(crate) mod delta_layer;
 pub(crate) mod experts;
 pub(crate) mod fused;
+mod gemm;
 mod layers;
 pub(crate) mod matmul;
+pub mod measure;
 pub(crate) mod norms;
 pub(crate) mod plain;
 mod rope;
@@ -32,10 +34,9 @@ pub(crate) mod simd;
 mod tests;
 
 use fused::{DeltaOps, ExpertOps, FusedOps, NormOps, RouterOps};
+pub use gemm::Precision;
 pub use rope::RopeTable;
 pub use rows::UpdateScale;
-
-pub(crate) use attention::{Layout as AttentionLayout, one_row as attend_one_row};
 
 /// Which implementation of the operations a model uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +44,9 @@ pub enum Kernels {
     /// Custom operations for the `flex` CPU backend: faster, and the same bits for any number of threads.
     #[default]
     Fused,
+    /// Like `Fused`, with the inputs of all matrix products rounded to bf16; sums, everything between and the weights
+    /// themselves stay single precision.
+    FusedBf16,
     /// Compositions of Burn's tensor operations, for any backend.
     Plain,
 }
@@ -62,6 +66,8 @@ pub struct AttentionShape {
     pub head_dim: usize,
     /// Epsilon of the norms of queries and keys.
     pub eps: f32,
+    /// Of the matrix products.
+    pub precision: Precision,
     /// Queries, keys and values are clamped to `[-clip, clip]` after the norms.
     pub clip: Option<f32>,
     /// Keys a query sees at most, itself included.
@@ -162,11 +168,24 @@ impl LossScale {
 }
 
 impl Kernels {
+    /// What the inputs of matrix products are rounded to.
+    pub fn precision(self) -> Precision {
+        match self {
+            Self::FusedBf16 => Precision::Bf16,
+            Self::Fused | Self::Plain => Precision::F32,
+        }
+    }
+
+    /// The same operations with products in single precision.
+    pub(crate) fn full_precision(self) -> Self {
+        if self == Self::FusedBf16 { Self::Fused } else { self }
+    }
+
     /// Rows of `weight` `[V, d]` picked by `ids`: `[n, d]`.
     pub(crate) fn embedding(self, weight: Tensor<2>, ids: &Arc<[u32]>) -> Tensor<2> {
         match self {
             Self::Plain => plain::embedding(weight, ids),
-            Self::Fused => Tensor::from_dispatch(Dispatch::lm_embedding(weight.into_dispatch(), ids.clone())),
+            Self::Fused | Self::FusedBf16 => Tensor::from_dispatch(Dispatch::lm_embedding(weight.into_dispatch(), ids.clone())),
         }
     }
 
@@ -174,7 +193,9 @@ impl Kernels {
     pub(crate) fn rms_norm(self, x: Tensor<2>, gain: Tensor<1>, eps: f32) -> Tensor<2> {
         match self {
             Self::Plain => plain::rms_norm(x, gain, eps),
-            Self::Fused => Tensor::from_dispatch(Dispatch::lm_rms_norm(x.into_dispatch(), gain.into_dispatch(), eps)),
+            Self::Fused | Self::FusedBf16 => {
+                Tensor::from_dispatch(Dispatch::lm_rms_norm(x.into_dispatch(), gain.into_dispatch(), eps))
+            }
         }
     }
 
@@ -182,7 +203,7 @@ impl Kernels {
     pub(crate) fn add_rms_norm(self, residual: Tensor<2>, x: Tensor<2>, gain: Tensor<1>, eps: f32) -> Tensor<2> {
         match self {
             Self::Plain => plain::add_rms_norm(residual, x, gain, eps),
-            Self::Fused => {
+            Self::Fused | Self::FusedBf16 => {
                 let (residual, x, gain) = (residual.into_dispatch(), x.into_dispatch(), gain.into_dispatch());
                 Tensor::from_dispatch(Dispatch::lm_add_rms_norm(residual, x, gain, eps))
             }
@@ -193,7 +214,7 @@ impl Kernels {
     pub(crate) fn layer_norm(self, x: Tensor<2>, eps: f32) -> Tensor<2> {
         match self {
             Self::Plain => plain::layer_norm(x, eps),
-            Self::Fused => Tensor::from_dispatch(Dispatch::lm_layer_norm(x.into_dispatch(), eps)),
+            Self::Fused | Self::FusedBf16 => Tensor::from_dispatch(Dispatch::lm_layer_norm(x.into_dispatch(), eps)),
         }
     }
 
@@ -201,7 +222,7 @@ impl Kernels {
     pub(crate) fn gated_delta(self, inputs: DeltaProjections, weights: DeltaWeights, shape: &DeltaShape) -> Tensor<2> {
         match self {
             Self::Plain => plain::delta::gated_delta(inputs, weights, shape),
-            Self::Fused => {
+            Self::Fused | Self::FusedBf16 => {
                 let DeltaProjections { q, k, v, a, b, gate } = inputs;
                 let DeltaWeights { conv, a_log, dt_bias, o_norm } = weights;
                 let conv = conv.reshape([shape.delta.conv_width(), shape.delta.conv_size]);
@@ -226,7 +247,7 @@ impl Kernels {
     pub(crate) fn experts(self, x: Tensor<2>, probabilities: Tensor<2>, weights: ExpertTensors, experts: Experts) -> Tensor<2> {
         match self {
             Self::Plain => plain::experts::experts(x, probabilities, weights, experts),
-            Self::Fused => {
+            Self::Fused | Self::FusedBf16 => {
                 let ExpertTensors { gate, up, down } = weights;
                 Tensor::from_dispatch(Dispatch::lm_experts(
                     x.into_dispatch(),
@@ -235,6 +256,7 @@ impl Kernels {
                     up.into_dispatch(),
                     down.into_dispatch(),
                     experts,
+                    self.precision(),
                 ))
             }
         }
@@ -246,7 +268,7 @@ impl Kernels {
     pub(crate) fn router_losses(self, logits: Tensor<2>, probabilities: Tensor<2>, top_k: usize) -> Tensor<1> {
         match self {
             Self::Plain => plain::router::router_losses(logits, probabilities, top_k),
-            Self::Fused => {
+            Self::Fused | Self::FusedBf16 => {
                 let (logits, probabilities) = (logits.into_dispatch(), probabilities.into_dispatch());
                 Tensor::from_dispatch(Dispatch::lm_router_losses(logits, probabilities, top_k))
             }
@@ -257,7 +279,7 @@ impl Kernels {
     pub(crate) fn attention(self, x: Tensor<2>, weights: AttentionWeights, shape: &AttentionShape) -> Tensor<2> {
         match self {
             Self::Plain => plain::attention(x, weights, shape),
-            Self::Fused => {
+            Self::Fused | Self::FusedBf16 => {
                 let AttentionWeights { q, k, v, o, norms } = weights;
                 // An empty gain stands for no norm.
                 let [q_norm, k_norm] = norms.unwrap_or_else(|| {
@@ -282,10 +304,10 @@ impl Kernels {
     pub(crate) fn feed_forward(self, x: Tensor<2>, gate: Tensor<2>, up: Tensor<2>, down: Tensor<2>) -> Tensor<2> {
         match self {
             Self::Plain => plain::feed_forward(x, gate, up, down),
-            Self::Fused => {
+            Self::Fused | Self::FusedBf16 => {
                 let (x, gate) = (x.into_dispatch(), gate.into_dispatch());
                 let (up, down) = (up.into_dispatch(), down.into_dispatch());
-                Tensor::from_dispatch(Dispatch::lm_feed_forward(x, gate, up, down))
+                Tensor::from_dispatch(Dispatch::lm_feed_forward(x, gate, up, down, self.precision()))
             }
         }
     }
@@ -294,7 +316,9 @@ impl Kernels {
     pub(crate) fn linear(self, x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
         match self {
             Self::Plain => plain::linear(x, w),
-            Self::Fused => Tensor::from_dispatch(Dispatch::lm_linear(x.into_dispatch(), w.into_dispatch())),
+            Self::Fused | Self::FusedBf16 => {
+                Tensor::from_dispatch(Dispatch::lm_linear(x.into_dispatch(), w.into_dispatch(), self.precision()))
+            }
         }
     }
 
@@ -303,9 +327,9 @@ impl Kernels {
     pub(crate) fn cross_entropy(self, hidden: Tensor<2>, head: Tensor<2>, targets: &Arc<[u32]>, scale: LossScale) -> Tensor<1> {
         match self {
             Self::Plain => plain::cross_entropy(hidden, head, targets, scale),
-            Self::Fused => {
+            Self::Fused | Self::FusedBf16 => {
                 let (hidden, head) = (hidden.into_dispatch(), head.into_dispatch());
-                Tensor::from_dispatch(Dispatch::lm_cross_entropy(hidden, head, targets.clone(), scale))
+                Tensor::from_dispatch(Dispatch::lm_cross_entropy(hidden, head, targets.clone(), scale, self.precision()))
             }
         }
     }
@@ -314,9 +338,9 @@ impl Kernels {
     pub(crate) fn token_log_probs(self, hidden: Tensor<2>, head: Tensor<2>, targets: &Arc<[u32]>) -> Tensor<1> {
         match self {
             Self::Plain => plain::token_log_probs(hidden, head, targets),
-            Self::Fused => {
+            Self::Fused | Self::FusedBf16 => {
                 let (hidden, head) = (hidden.into_dispatch(), head.into_dispatch());
-                Tensor::from_dispatch(Dispatch::lm_token_log_probs(hidden, head, targets.clone()))
+                Tensor::from_dispatch(Dispatch::lm_token_log_probs(hidden, head, targets.clone(), self.precision()))
             }
         }
     }
@@ -332,7 +356,7 @@ impl Kernels {
     ) -> (Tensor<1>, [Tensor<1>; 2]) {
         match self {
             Self::Plain => plain::adamw(value, gradient, [first, second], scale),
-            Self::Fused => {
+            Self::Fused | Self::FusedBf16 => {
                 let [mut value, gradient, mut first, mut second] = [value, gradient, first, second].map(flex);
                 rows::adamw(value.storage_mut(), fused::elements(&gradient), first.storage_mut(), second.storage_mut(), scale);
                 let back = Tensor::from_primitive::<Flex>;
@@ -345,7 +369,7 @@ impl Kernels {
     pub(crate) fn sum_of_squares(self, values: Tensor<1>) -> f64 {
         match self {
             Self::Plain => plain::sum_of_squares(values),
-            Self::Fused => rows::sum_of_squares(fused::elements(&flex(values))),
+            Self::Fused | Self::FusedBf16 => rows::sum_of_squares(fused::elements(&flex(values))),
         }
     }
 }

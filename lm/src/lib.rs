@@ -27,6 +27,7 @@ pub mod random;
 pub mod reward;
 pub mod rlvr;
 pub mod schedule;
+pub mod score;
 pub mod sft;
 pub mod shuffle;
 pub mod weights;

@@ -19,12 +19,14 @@ mod files;
 mod mix;
 mod packed;
 mod padded;
+pub mod recorded;
 mod repetition;
 mod variable;
 mod windows;
 
 use batches::{Place, Segment};
 use files::{Files, Units};
+use recorded::Recorded;
 
 pub use packed::LongDocuments;
 pub use padded::PaddedDocuments;
@@ -79,6 +81,9 @@ pub enum LoaderError {
     /// The ratios are no mix.
     #[error("mix: {0}")]
     Mix(String),
+    /// A recording cannot be replayed as asked.
+    #[error("recorded batches: {0}")]
+    Recording(String),
     /// Settings do not go together.
     #[error("data order: {0}")]
     Settings(String),
@@ -122,6 +127,11 @@ pub trait TokenSource: Send + Sync {
 
     /// All ids are below this, if known.
     fn vocab_size(&self) -> Option<u64> {
+        None
+    }
+
+    /// The batches that the tokens are, if they are to be trained on as they come.
+    fn recorded(&self) -> Option<Recorded> {
         None
     }
 
@@ -325,6 +335,8 @@ enum Data {
     Epochs { units: Box<dyn Units>, starts: Vec<Place>, current: std::sync::Mutex<(u64, Arc<[u32]>)> },
     /// A mix: every unit of the run, as `(ingredient, unit)`.
     Run { units: Vec<Box<dyn Units>>, order: Vec<(u32, u32)>, starts: Vec<Place> },
+    /// Recorded batches, one after the other.
+    Recorded(windows::Windows),
     /// Sequences of different lengths.
     Variable(variable::Variable),
 }
@@ -343,6 +355,10 @@ impl Loader {
         }
         let data = match (ingredients.as_slice(), config.instances) {
             ([], _) => return Err(LoaderError::Mix("there is no source".into())),
+            (all, _) if all.iter().any(|ingredient| ingredient.tokens.recorded().is_some()) => {
+                check_recorded(&config, all)?;
+                Data::Recorded(windows::Windows::new(Files::new(all[0].tokens.clone(), None), config.unit()))
+            }
             ([only], Instances::Variable { shortest, curriculum }) => {
                 let files = Files::new(only.tokens.clone(), config.file_order_seed);
                 let lengths = [shortest, config.longest()];
@@ -391,6 +407,9 @@ impl Loader {
                 })
                 .collect()
             }
+            Data::Recorded(_) => all
+                .map(|token| Instance { ingredient: 0, unit: (at.tokens + token) / unit, offset: 0 })
+                .collect(),
             Data::Variable(variable) => {
                 let (length, places) = variable.batch(number, [rank, world]);
                 let instance = |(file, start): (usize, u64)| Instance { ingredient: 0, unit: file as u64, offset: start };
@@ -415,6 +434,7 @@ impl Loader {
             let Instance { ingredient, unit, offset } = instance;
             match &self.data {
                 Data::Epochs { units, .. } => units.read(unit, offset, row, labels),
+                Data::Recorded(windows) => windows.read(unit, offset, row, labels),
                 Data::Run { units, .. } => units[ingredient].read(unit, offset, row, labels),
                 Data::Variable(variable) => variable.read(unit as usize, offset, row, labels),
             }
@@ -468,6 +488,30 @@ fn run(config: &LoaderConfig, several: &[Ingredient]) -> Result<Data, LoaderErro
     let total = end.div_ceil(config.unit() as u64);
     let order = mix::mix(several, &n_units, total, config.unit(), config.seed)?;
     Ok(Data::Run { units, order, starts })
+}
+
+/// Recorded batches are taken alone, whole, and at most once.
+fn check_recorded(config: &LoaderConfig, ingredients: &[Ingredient]) -> Result<(), LoaderError> {
+    let fail = |text: String| Err(LoaderError::Recording(text));
+    let ([Ingredient { label, tokens, .. }], Some(recorded)) = (ingredients, ingredients[0].tokens.recorded()) else {
+        return fail("they are trained on alone, not in a mix".into());
+    };
+    let Recorded { steps, rows, length, .. } = recorded;
+    let mut n_batches = 0;
+    for segment in &config.batches {
+        let (wanted, tokens) = (segment.sequence_length, segment.batch_tokens);
+        if wanted != length || tokens != recorded.batch_tokens() || config.unit() != length {
+            return fail(format!(
+                "`{label}` has {rows} sequences of {length} tokens a batch, not batches of {tokens} tokens in sequences of {wanted}"
+            ));
+        }
+        n_batches += segment.n_batches;
+    }
+    debug_assert_eq!(tokens.file_lengths(), [recorded.tokens()]);
+    if n_batches > steps {
+        return fail(format!("`{label}` has {steps} batches, fewer than the {n_batches} steps"));
+    }
+    Ok(())
 }
 
 /// Where each segment starts, when an epoch has `tokens` tokens.

@@ -2,6 +2,8 @@
 //!
 //! Knows no optimiser, schedule or file format. The operations come from `kernels`, the checkpoint from `checkpoint`.
 
+use std::collections::BTreeMap;
+
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
@@ -174,6 +176,22 @@ impl Loss {
     }
 }
 
+/// Whether `weights` are the parameters of `config`.
+fn check(config: &ModelConfig, weights: &NamedArrays) -> Result<(), WeightsError> {
+    config.validate()?;
+    let shapes: BTreeMap<_, _> = parameter_shapes(config).into_iter().collect();
+    for (name, wanted) in &shapes {
+        let array = weights.get(name).ok_or_else(|| WeightsError::Missing(name.clone()))?;
+        if array.shape != *wanted {
+            return Err(WeightsError::Shape { name: name.clone(), found: array.shape.clone(), wanted: wanted.clone() });
+        }
+    }
+    match weights.keys().find(|name| !shapes.contains_key(*name)) {
+        Some(name) => Err(WeightsError::Unexpected(name.clone())),
+        None => Ok(()),
+    }
+}
+
 impl Model {
     /// A freshly initialised model (see `init`), without gradients.
     ///
@@ -189,19 +207,10 @@ impl Model {
     /// # Errors
     /// When a tensor is missing, unexpected, or of the wrong shape.
     pub fn from_weights(config: &ModelConfig, mut weights: NamedArrays, device: &Device) -> Result<Self, WeightsError> {
-        config.validate()?;
-        for (name, wanted) in parameter_shapes(config) {
-            let array = weights.get(&name).ok_or_else(|| WeightsError::Missing(name.clone()))?;
-            if array.shape != wanted {
-                return Err(WeightsError::Shape { name, found: array.shape.clone(), wanted });
-            }
-        }
+        check(config, &weights)?;
         let mut build = build::Builder { weights: &mut weights, device };
         let trunk = build.trunk(config);
         let lm_head = if config.tie_word_embeddings { None } else { Some(build.matrix("lm_head")) };
-        if let Some(name) = weights.into_keys().next() {
-            return Err(WeightsError::Unexpected(name));
-        }
         Ok(Self { model: trunk, lm_head, config: config.clone(), kernels: Kernels::default() })
     }
 
@@ -237,10 +246,14 @@ impl Model {
         self.lm_head.as_ref().unwrap_or(&self.model.embed_tokens).weight.val()
     }
 
+    /// The logits of hidden states `[n, d]` (see [`Model::hidden`]): `[n, V]`.
+    pub fn head(&self, hidden: Tensor<2>) -> Tensor<2> {
+        self.kernels.linear(hidden, self.head_weight())
+    }
+
     /// The logits of the next token: `[n_sequences, length, V]`.
     pub fn logits(&self, tokens: &Tokens) -> Tensor<3> {
-        let logits = self.kernels.linear(self.hidden(tokens), self.head_weight());
-        logits.reshape([tokens.n_sequences, tokens.length, self.config.vocab_size])
+        self.head(self.hidden(tokens)).reshape([tokens.n_sequences, tokens.length, self.config.vocab_size])
     }
 
     /// Cross-entropy with z-loss of a batch: sums over the targets, divided by `scale.divisor`.

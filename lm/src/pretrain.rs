@@ -198,8 +198,7 @@ pub fn pretrain(
     let mut mean = RunningMean::new(at.merged_steps, merged);
     let training = checkpoint.training.take().unwrap_or_default();
     let mut record = training.record;
-    // The precision of `config` goes to the model here.
-    let model = checkpoint.model(&device::cpu())?;
+    let model = checkpoint.model(&device::cpu())?.with_kernels(config.kernels());
     drop(checkpoint);
     let model_config = model.config().clone();
     let peak = f64::from_bits(at.peak_bits);

@@ -269,7 +269,7 @@ pub fn rlvr(
         return Err(RlvrError::NoProblems);
     }
     check(reward, problems)?;
-    let pad = checkpoint.config.pad_token_id;
+    let pad = checkpoint.config.filler();
     let reference = match config.objective.beta > 0.0 {
         true => Some(checkpoint.model(device).map_err(SavedError::from)?),
         false => None,

@@ -259,7 +259,7 @@ pub fn sft(
     let steps_per_epoch = examples.len().div_ceil(config.batch_size) as u64;
     let total = config.epochs * steps_per_epoch;
     let schedule = config.schedule(total);
-    let pad = checkpoint.config.pad_token_id;
+    let pad = checkpoint.config.filler();
     let (mut run, saved) =
         SavedRun::begin::<Position>(checkpoint, config.optimizer, config.max_grad_norm, device, saving, observer)?;
     let mut position = saved.unwrap_or_default();

@@ -2,7 +2,8 @@
 //!
 //! Arguments are taken from left to right, the receiver of a method call first:
 //! 1. An artifact goes to the first port that accepts its type and has room; a list of artifacts goes to one port.
-//! 2. A string, or a list of strings, goes to the first free port that takes files, as patterns of file names.
+//! 2. A string, or a list of strings, goes to the first free port that takes files, as patterns of file names; a folder stands for
+//!    the files in it. A string `owner/name@commit` goes to a parameter that takes one.
 //! 3. A map at the end is the parameter map, if it has the name of a parameter or port as a key, or if no free positional parameter
 //!    could take a map.
 //! 4. Everything else fills the kind's positional parameters in order.
@@ -22,7 +23,7 @@ use super::outside::Outside;
 use super::session::{Declaration, Session};
 use super::text::{Text, site};
 use super::value::{NotPlain, to_value};
-use crate::steps::params::closest;
+use crate::steps::params::{ADDRESS, closest};
 use crate::steps::{About, Arity, ArtifactType, Field, Kind, ParamError, Port};
 
 /// What a call needs to know of a kind.
@@ -151,6 +152,9 @@ impl Call<'_> {
             let after = arguments.len() - 1 - index;
             if let Some((handles, listed)) = handles(value) {
                 self.connect(&handles, listed, after);
+            } else if let Some(name) = self.address(value, positional.as_slice()) {
+                self.set(name, value, Given::Positional { after });
+                positional.next();
             } else if let Some((port, patterns)) = self.patterns(value, positional.len()) {
                 self.open(port, &patterns, self.at_argument(after));
             } else if let Some(name) = positional.next() {
@@ -238,6 +242,18 @@ impl Call<'_> {
         (!names.is_empty()).then(|| format!("take a part of it: {}", names.join(" or ")))
     }
 
+    /// The next positional parameter, if it takes an address and the value is one.
+    fn address(&self, value: &Dynamic, positional: &[&'static str]) -> Option<&'static str> {
+        let name = positional.first()?;
+        let field = self.signature.fields.iter().find(|field| field.name == *name)?;
+        let text = value.read_lock::<ImmutableString>()?;
+        let (repository, commit) = text.split_once('@')?;
+        let parts: Vec<_> = repository.split('/').collect();
+        let plain = |part: &&str| !part.is_empty() && !part.starts_with('.') && !part.contains(['*', '?', '[']);
+        let addressed = parts.len() == 2 && parts.iter().all(plain) && !commit.is_empty() && !commit.contains('/');
+        (addressed && field.type_name.contains(ADDRESS)).then_some(*name)
+    }
+
     /// The port for files that is free, if the value is a pattern or a list of patterns. More patterns go to a port that takes many
     /// once no positional parameter could take them.
     fn patterns(&self, value: &Dynamic, positional: usize) -> Option<(usize, Vec<String>)> {
@@ -251,7 +267,7 @@ impl Call<'_> {
     fn open(&mut self, port: usize, patterns: &[String], position: Option<Position>) {
         let mut files = Vec::new();
         for pattern in patterns {
-            match self.border.outside.glob(pattern) {
+            match self.files(pattern) {
                 Ok(found) if found.is_empty() => {
                     let message = format!("no file is called `{pattern}`; names are relative to the recipe's folder");
                     self.wrong(position, message);
@@ -261,6 +277,12 @@ impl Call<'_> {
             }
         }
         self.connections[port].push(Connection::Files(files));
+    }
+
+    /// What a pattern names; a folder stands for the files in it.
+    fn files(&self, pattern: &str) -> Result<Vec<plan::SourceFile>, super::world::WorldError> {
+        let found = self.border.outside.glob(pattern)?;
+        if found.is_empty() { self.border.outside.glob(&format!("{}/*", pattern.trim_end_matches('/'))) } else { Ok(found) }
     }
 
     fn surplus(&mut self, value: &Dynamic, after: usize) {

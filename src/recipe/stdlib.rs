@@ -1,8 +1,15 @@
 //! The modules that come with the program, embedded as text. This file does not know what they contain.
 
 /// Name and text of every module, sorted by name.
-pub const MODULES: &[(&str, &str)] =
-    &[("corpora", include_str!("../../stdlib/corpora.rhai")), ("olmo2", include_str!("../../stdlib/olmo2.rhai"))];
+pub const MODULES: &[(&str, &str)] = &[
+    ("corpora", include_str!("../../stdlib/corpora.rhai")),
+    ("flex_olmo", include_str!("../../stdlib/flex_olmo.rhai")),
+    ("olmo", include_str!("../../stdlib/olmo.rhai")),
+    ("olmo2", include_str!("../../stdlib/olmo2.rhai")),
+    ("olmo3", include_str!("../../stdlib/olmo3.rhai")),
+    ("olmo_hybrid", include_str!("../../stdlib/olmo_hybrid.rhai")),
+    ("olmoe", include_str!("../../stdlib/olmoe.rhai")),
+];
 
 /// The text of a module.
 pub fn text(name: &str) -> Option<&'static str> {

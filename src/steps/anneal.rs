@@ -51,18 +51,17 @@ pub struct Anneal;
 impl Params {
     fn pretrain(self) -> pretrain::Params {
         use super::params::ParamType;
-        let defaults = plan::Value::map([("tokens", plan::Value::Int(1))]);
-        let base = pretrain::Params::from_value("", &defaults).expect("only `tokens` has no default");
+        let base = pretrain::Params::from_value("", &plan::Value::Null).expect("every parameter has a default");
         pretrain::Params {
-            tokens: self.tokens,
-            sequence: self.sequence,
-            batch: self.batch,
+            tokens: Some(self.tokens),
+            sequence: Some(self.sequence),
+            batch: Some(self.batch),
             micro_batch: self.micro_batch,
             lr: self.lr,
             schedule: Shape::Linear,
             floor: 0.0,
             ratios: self.ratios,
-            z_loss: self.z_loss,
+            z_loss: Some(self.z_loss),
             load_balancing_loss: self.load_balancing_loss,
             router_z_loss: self.router_z_loss,
             skip_step: self.skip_step,

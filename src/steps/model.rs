@@ -4,7 +4,7 @@ use std::path::Path;
 
 use data::tokenizer::Tokenizer;
 use lm::config::{
-    Attention, Experts, Family, FeedForward, GatedDelta, Layer as Block, Mixer, ModelConfig, NormKind, NormOrder, Rope,
+    Attention, Experts, Family, FeedForward, GatedDelta, Layer as Block, Mixer, ModelConfig, NO_TOKEN, NormKind, NormOrder, Rope,
     RopeScaling,
 };
 
@@ -234,8 +234,12 @@ impl Model {
         shape.validate().err().map(|error| ParamError::new(path, error.to_string())).into_iter().collect()
     }
 
-    /// The configuration for the tokenizer that lies beside token files.
+    /// The configuration for the tokenizer that lies beside token files; without one, `vocab_size` must be given.
     pub(super) fn config(&self, tokens: &Path) -> Result<ModelConfig, String> {
+        if !tokens.join("tokenizer.json").exists() {
+            let vocab = self.vocab_size.ok_or("the tokens come without a tokenizer, so model.vocab_size must be given")?;
+            return Ok(self.shape(vocab, NO_TOKEN, NO_TOKEN));
+        }
         let tokenizer = Tokenizer::load(&tokens.join("tokenizer.json")).map_err(|error| error.to_string())?;
         let needed = tokenizer.vocab_size() as u64;
         let vocab = self.vocab_size.unwrap_or_else(|| needed.next_multiple_of(128));
@@ -260,3 +264,6 @@ pub(super) fn write_tokenizer_config(dir: &Path) -> Result<(), StepError> {
     let chat = lm::chat::Chat::open(dir, config.eos_token_id).map_err(StepError::failed)?;
     chat.write(dir, config.pad_token_id, config.max_position_embeddings).map_err(StepError::failed)
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,10 @@ use std::ops::RangeInclusive;
 
 use plan::Value;
 
+/// What the type of a parameter is called that takes a repository of the hub: a text of this form goes to it, and not to a port
+/// for files.
+pub const ADDRESS: &str = "owner/name@commit";
+
 /// One parameter as a kind declares it.
 #[derive(Debug, Clone)]
 pub struct Field {

@@ -1,6 +1,7 @@
 //! `pretrain`: trains a model on token files, from scratch or from a checkpoint.
 
 use lm::loader::batches::Change;
+use lm::loader::recorded::Recorded;
 use lm::loader::{Curriculum as LmCurriculum, Cycles, DocumentMask, Instances as LmInstances, LongDocuments, RepetitionFilter};
 use lm::optim::AdamWConfig;
 use lm::optim::rules::{Group as LmGroup, Rules, Trainable};
@@ -13,7 +14,7 @@ use plan::{Place, Resources};
 
 use super::curve::Curve;
 use super::model::Model;
-use super::tokens_input::{carry_tokenizer, held_out, ingredients};
+use super::tokens_input::{carry_tokenizer, held_out, ingredients, recorded};
 use super::{About, Arity, ArtifactType, Closing, ParamError, Port, Step, StepError, Work};
 
 crate::choices! {
@@ -159,14 +160,14 @@ crate::params! {
     pub struct Params {
         /// The model to begin with, as `olmo2::model(size)` gives it; `()` when training goes on from a checkpoint.
         model: Option<Model> = None;
-        /// Tokens to train on.
-        tokens: u64, in 1.0..=1e15;
-        /// Tokens of a sequence.
-        sequence: u64 = 256, in 2.0..=1e7;
+        /// Tokens to train on; `()`: all recorded batches, if they are what is trained on.
+        tokens: Option<u64> = None, in 1.0..=1e15;
+        /// Tokens of a sequence; `()`: 256, or those of the recorded batches.
+        sequence: Option<u64> = None, in 2.0..=1e7;
         /// Other lengths from some token on, `#{ after, tokens }` each; windows keep their order when lengths divide each other.
         sequence_changes: Vec<Later> = Vec::new();
-        /// Tokens of a batch, a multiple of the sequence.
-        batch: u64 = 4096, in 2.0..=1e9;
+        /// Tokens of a batch, a multiple of the sequence; `()`: 4096, or those of the recorded batches.
+        batch: Option<u64> = None, in 2.0..=1e9;
         /// Other batch sizes from some token on, `#{ after, tokens }` each.
         batch_changes: Vec<Later> = Vec::new();
         /// Whether a batch k times as large as the first has a learning rate sqrt(k) times as large.
@@ -200,8 +201,8 @@ crate::params! {
         parts: Vec<Part> = Vec::new();
         /// Share of the batch that each token artifact gives; empty: by their sizes.
         ratios: Vec<f64> = Vec::new(), in 0.0..=1e12;
-        /// Weight of the squared log-partition function.
-        z_loss: f64 = 1e-5, in 0.0..=1.0;
+        /// Weight of the squared log-partition function; `()`: 1e-5, or 0 with recorded batches.
+        z_loss: Option<f64> = None, in 0.0..=1.0;
         /// Weight of the load-balancing loss, for models with experts.
         load_balancing_loss: f64 = 0.01, in 0.0..=10.0;
         /// Weight of the z-loss of routers, for models with experts.
@@ -314,15 +315,24 @@ impl Shape {
     }
 }
 
+/// Tokens of a sequence and of a batch, where neither recipe nor recording says.
+const SIZES: (u64, u64) = (256, 4096);
+
 impl Params {
-    pub(super) fn config(&self) -> PretrainConfig {
+    /// The configuration; what is left open is that of the recorded batches, if it is those that are trained on.
+    pub(super) fn config(&self, recorded: Option<Recorded>) -> Result<PretrainConfig, StepError> {
+        let (sequence, batch) = recorded.map_or(SIZES, |r| (r.length as u64, r.batch_tokens()));
+        let tokens = self.tokens.or(recorded.map(|r| r.tokens()));
+        let tokens = tokens.ok_or_else(|| {
+            StepError::Failed("`tokens` must be given: how many tokens to train on; only recorded batches have an end".into())
+        })?;
         let changes = |changes: &[Later]| -> Vec<Change> {
             changes.iter().map(|change| Change { after_tokens: change.after, tokens: change.tokens }).collect()
         };
-        PretrainConfig {
-            sequence_length: size(self.sequence),
-            batch_tokens: self.batch,
-            total_tokens: self.tokens,
+        Ok(PretrainConfig {
+            sequence_length: size(self.sequence.unwrap_or(sequence)),
+            batch_tokens: self.batch.unwrap_or(batch),
+            total_tokens: tokens,
             batch_changes: changes(&self.batch_changes),
             length_changes: changes(&self.sequence_changes),
             micro_batch: size(self.micro_batch),
@@ -347,7 +357,7 @@ impl Params {
                 min_history: size(self.skip_window / 2),
                 sigma: self.skip_sigma,
             }),
-            z_loss: self.z_loss,
+            z_loss: self.z_loss.unwrap_or(if recorded.is_some() { 0.0 } else { 1e-5 }),
             load_balancing_loss: self.load_balancing_loss,
             router_z_loss: self.router_z_loss,
             max_grad_norm: self.clip,
@@ -369,7 +379,7 @@ impl Params {
                 Precision::F32 => LmPrecision::F32,
                 Precision::Bf16 => LmPrecision::Bf16,
             },
-        }
+        })
     }
 
     fn rules(&self) -> Rules {
@@ -428,7 +438,12 @@ pub(super) const PORTS: &[Port] = &[
         arity: Arity::Optional,
         doc: "Where training goes on; without it a new `model` is made.",
     },
-    Port { name: "tokens", accepts: &[ArtifactType::Tokens], arity: Arity::Many, doc: "What to train on." },
+    Port {
+        name: "tokens",
+        accepts: &[ArtifactType::Tokens, ArtifactType::Batches],
+        arity: Arity::Many,
+        doc: "What to train on: token files, or recorded batches as they are.",
+    },
     Port {
         name: "validation",
         accepts: &[ArtifactType::Tokens],
@@ -445,8 +460,8 @@ impl Step for Pretrain {
             name: "pretrain",
             version: 2,
             doc: "Trains on windows of tokens in OLMo-core's order with AdamW, from scratch (`pretrain(model, tokens, ...)`) or on \
-                  from a checkpoint (`base.pretrain(tokens, ...)`). Bit-identical for any thread count and any interruption. The \
-                  artifact is a Hugging Face folder with optimiser state and tokenizer.",
+                  from a checkpoint (`base.pretrain(tokens, ...)`); `batches(...)` as the tokens replays a recording. Bit-identical for \
+                  any thread count and any interruption. The artifact is a Hugging Face folder with optimiser state and tokenizer.",
             ports: PORTS,
             positional: &["model"],
             output: ArtifactType::Checkpoint,
@@ -468,11 +483,10 @@ impl Step for Pretrain {
 /// What is wrong with parameters together.
 pub(super) fn check(params: &mut Params) -> Result<(), Vec<ParamError>> {
     let mut errors = Vec::new();
-    if !params.batch.is_multiple_of(params.sequence.max(1)) {
-        errors.push(ParamError::new(
-            "batch",
-            format!("{} tokens are not a whole number of sequences of {}", params.batch, params.sequence),
-        ));
+    let (sequence, batch) = (params.sequence.unwrap_or(SIZES.0), params.batch.unwrap_or(SIZES.1));
+    if (params.batch.is_some() || params.sequence.is_some()) && !batch.is_multiple_of(sequence.max(1)) {
+        let text = format!("{batch} tokens are not a whole number of sequences of {sequence}");
+        errors.push(ParamError::new("batch", text));
     }
     let curve = match params.schedule {
         Shape::WsdS if params.periods.is_empty() => Some(("periods", "must be given for `wsd_s`")),
@@ -495,6 +509,7 @@ pub(super) fn check(params: &mut Params) -> Result<(), Vec<ParamError>> {
 /// Trains and writes the checkpoint.
 pub(super) fn train(params: &Params, work: &Work<'_>) -> Result<Closing, StepError> {
     let tokens = work.input("tokens")?;
+    let config = params.config(recorded(work)?)?;
     let (start, tokenizer) = match (work.maybe("checkpoint"), &params.model) {
         (Some(checkpoint), _) => (Start::Checkpoint(checkpoint.path.clone()), &checkpoint.path),
         (None, Some(model)) => {
@@ -508,7 +523,7 @@ pub(super) fn train(params: &Params, work: &Work<'_>) -> Result<Closing, StepErr
     let saving = Saving { dir: &state, every_steps: SAVE_STEPS, every_seconds: SAVE_SECONDS };
     let mut curve = Curve::new(work, "tokens");
     let summary = lm::pretrain::pretrain(
-        &params.config(),
+        &config,
         &start,
         Data { training: ingredients(work, &params.ratios)?, validation: held_out(work)? },
         &work.out,
@@ -516,17 +531,17 @@ pub(super) fn train(params: &Params, work: &Work<'_>) -> Result<Closing, StepErr
         &mut curve,
     )?;
     carry_tokenizer(tokenizer, &work.out)?;
-    if !work.out("tokenizer_config.json").exists() {
+    if work.out("tokenizer.json").exists() && !work.out("tokenizer_config.json").exists() {
         super::model::write_tokenizer_config(&work.out)?;
     }
     curve.finish(&work.out)?;
-    let config = super::model::read_config(&work.out)?;
+    let model = super::model::read_config(&work.out)?;
     let mut closing = super::bridge::provenance_figures(&tokens.metrics);
     closing.extend([
         ("train/final CE loss".into(), summary.mean_final_loss),
         ("cost/tokens".into(), summary.tokens as f64),
         ("cost/flops".into(), summary.flops),
-        ("model/parameters".into(), config.n_parameters() as f64),
+        ("model/parameters".into(), model.n_parameters() as f64),
         ("model/tokens seen".into(), summary.total_tokens as f64),
     ]);
     if params.skip_step {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use data::shard::TokenFiles;
 use fs_err as fs;
+use lm::loader::recorded::{Recorded, Recording};
 use lm::loader::{Ingredient, TokenSource};
 use lm::pretrain::HeldOut;
 
@@ -42,6 +43,22 @@ impl TokenSource for Files {
     }
 }
 
+impl From<lm::loader::LoaderError> for StepError {
+    fn from(error: lm::loader::LoaderError) -> Self {
+        Self::failed(error)
+    }
+}
+
+/// The shape of the recorded batches that a step trains on, if it is recorded batches.
+pub(super) fn recorded(work: &Work<'_>) -> Result<Option<Recorded>, StepError> {
+    let path = &work.input("tokens")?.path;
+    Ok(if Recording::is_at(path) { Some(Recording::open(path)?.shape()) } else { None })
+}
+
+fn open(dir: &Path) -> Result<Arc<dyn TokenSource>, StepError> {
+    Ok(if Recording::is_at(dir) { Arc::new(Recording::open(dir)?) } else { Arc::new(Files(TokenFiles::open(dir)?)) })
+}
+
 /// The token artifacts of a port as the ingredients of a mix; equal shares of their sizes without ratios.
 pub(super) fn ingredients(work: &Work<'_>, ratios: &[f64]) -> Result<Vec<Ingredient>, StepError> {
     let inputs = work.all("tokens");
@@ -49,13 +66,13 @@ pub(super) fn ingredients(work: &Work<'_>, ratios: &[f64]) -> Result<Vec<Ingredi
         let text = format!("{} ratios are given for {} token artifacts; give one each", ratios.len(), inputs.len());
         return Err(StepError::Failed(text));
     }
-    let opened: Vec<TokenFiles> = inputs.iter().map(|input| TokenFiles::open(&input.path)).collect::<Result<_, _>>()?;
-    let sizes: Vec<f64> = opened.iter().map(|files| files.len() as f64).collect();
+    let opened: Vec<_> = inputs.iter().map(|input| open(&input.path)).collect::<Result<_, _>>()?;
+    let sizes: Vec<f64> = opened.iter().map(|tokens| tokens.file_lengths().iter().sum::<u64>() as f64).collect();
     let shares = if ratios.is_empty() { &sizes } else { ratios };
     let sum: f64 = shares.iter().sum();
-    let ingredient = |((index, files), share): ((usize, TokenFiles), &f64)| Ingredient {
+    let ingredient = |((index, tokens), share): ((usize, Arc<dyn TokenSource>), &f64)| Ingredient {
         label: format!("tokens {}", index + 1),
-        tokens: Arc::new(Files(files)),
+        tokens,
         ratio: share / sum,
     };
     Ok(opened.into_iter().enumerate().zip(shares).map(ingredient).collect())

@@ -1,6 +1,10 @@
 //! Training speed of a small model on this machine: tokens per second, forward and backward.
 //!
-//! `cargo run --release -p benches --bin train_step -- WIDTH LAYERS HEADS FFN VOCAB LENGTH SEQUENCES MICRO STEPS [plain] [recompute]`
+//! `cargo run --release -p benches --bin train_step -- WIDTH LAYERS HEADS FFN VOCAB LENGTH SEQUENCES MICRO STEPS [WORD...]`
+//!
+//! Words: `plain` or `bf16` for other kernels, `forward` for the loss alone, `recompute` for recomputed
+//! blocks. `benches/torch/train_step.py` takes the same
+//! numbers.
 
 #![allow(clippy::print_stdout, reason = "a benchmark talks to its user")]
 
@@ -22,17 +26,29 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 #[unsafe(export_name = "_rjem_malloc_conf")]
 pub static malloc_conf: &[u8] = b"thp:always,metadata_thp:always,dirty_decay_ms:-1,muzzy_decay_ms:-1\0";
 
+/// Most memory this process ever had, in MB, where the system tells.
+fn peak() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok()).unwrap_or(f64::NAN) / 1024.0
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |i: usize, default: usize| arguments.get(i).and_then(|a| a.parse().ok()).unwrap_or(default);
     let (hidden_size, n_layers, n_heads) = (number(0, 128), number(1, 4), number(2, 4));
     let (intermediate_size, vocab_size) = (number(3, 4 * hidden_size), number(4, 4096));
     let (length, n_sequences, micro, steps) = (number(5, 256), number(6, 16), number(7, 16), number(8, 10));
-    let kernels = if arguments.iter().any(|a| a == "plain") { Kernels::Plain } else { Kernels::Fused };
-    let recompute = if arguments.iter().any(|a| a == "recompute") { Recompute::Blocks } else { Recompute::None };
+    let word = |wanted: &str| arguments.iter().any(|a| a == wanted);
+    let kernels = match (word("plain"), word("bf16")) {
+        (true, _) => Kernels::Plain,
+        (_, true) => Kernels::FusedBf16,
+        _ => Kernels::Fused,
+    };
     let config =
         Family::Olmo2.model(&Sizes { n_layers, hidden_size, n_heads, n_kv_heads: n_heads, intermediate_size, vocab_size });
     let model = Model::init(&config, 0, &lm::device::cpu())?.with_kernels(kernels);
+    let forward_only = word("forward").then(|| model.clone());
     let mut trainer = Trainer::new(model, AdamW::new(AdamWConfig::default()), Some(1.0));
     let stream = Stream::new(0, "speed");
     let n = length * n_sequences;
@@ -45,35 +61,43 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut parts = [0.0; 3];
         for micro in batch.micro_batches(micro) {
             let begin = Instant::now();
-            if recompute == Recompute::Blocks {
-                trainer.accumulate_batch(&micro, scale, recompute);
+            if word("recompute") {
+                trainer.accumulate_batch(&micro, scale, Recompute::Blocks);
                 parts[1] += begin.elapsed().as_secs_f64();
                 continue;
             }
-            let loss = trainer.model().loss(&micro, scale);
+            let loss = forward_only.as_ref().unwrap_or(trainer.model()).loss(&micro, scale);
             parts[0] += begin.elapsed().as_secs_f64();
+            if forward_only.is_some() {
+                continue;
+            }
             let begin = Instant::now();
             trainer.accumulate(&loss.tensor());
             parts[1] += begin.elapsed().as_secs_f64();
         }
-        let begin = Instant::now();
-        trainer.update(1e-3);
-        parts[2] += begin.elapsed().as_secs_f64();
+        if forward_only.is_none() {
+            let begin = Instant::now();
+            trainer.update(1e-3);
+            parts[2] += begin.elapsed().as_secs_f64();
+        }
         times.push((start.elapsed().as_secs_f64(), parts));
     }
-    times.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let (median, [forward, backward, update]) = times[times.len() / 2];
+    let best = times.iter().map(|(time, _)| *time).fold(f64::INFINITY, f64::min);
+    let mut warm = times.split_off(3.min(steps - 1));
+    warm.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (median, [forward, backward, update]) = warm[warm.len() / 2];
     let rate = n as f64 / median;
     println!(
-        "{} parameters, {} threads, {kernels:?}: {:.1} ms per step (best {:.1}; loss {:.1}, gradients {:.1}, update {:.1}), {rate:.0} tokens/s, {:.1} GFLOP/s",
+        "{} parameters, {} threads, {kernels:?}: {:.1} ms per step (best {:.1}; loss {:.1}, gradients {:.1}, update {:.1}), {rate:.0} tokens/s, {:.1} GFLOP/s, peak {:.0} MB",
         config.n_parameters(),
         rayon::current_num_threads(),
         median * 1e3,
-        times[0].0 * 1e3,
+        best * 1e3,
         forward * 1e3,
         backward * 1e3,
         update * 1e3,
-        rate * config.flops_per_token(length) * 1e-9,
+        rate * config.flops_per_token(length) * 1e-9 / if forward_only.is_some() { 3.0 } else { 1.0 },
+        peak(),
     );
     Ok(())
 }

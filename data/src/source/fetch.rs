@@ -40,6 +40,8 @@ pub fn fetch(url: &str, sha256: &str, output: &Path, retries: Retries, observer:
     let part = part_path(output);
     let agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
+        // A compressed answer could not be continued by its bytes.
+        .accept_encoding(ureq::config::AutoHeaderValue::None)
         .timeout_connect(Some(Duration::from_secs(30)))
         .timeout_recv_response(Some(Duration::from_secs(60)))
         .build()

@@ -148,3 +148,17 @@ proptest! {
         prop_assert_eq!(tokens.ids.len(), tokens.trained.len());
     }
 }
+
+#[test]
+fn stop_strings_are_found_at_the_end_and_cut_off() {
+    use crate::generate::StopText;
+    let chat = chat();
+    let strings = ["\n\n".to_string(), "END".to_string(), String::new()];
+    let stop = StopStrings::new(&chat, &strings);
+    let ids = chat.encode("one two three four five END and more").unwrap();
+    let first = (1..=ids.len()).find(|n| stop.stops(&ids[..*n])).unwrap();
+    assert!(chat.decode(&ids[..first]).unwrap().ends_with("END"));
+    assert_eq!(stop.cut("a b\n\nEND"), "a b");
+    assert_eq!(stop.cut("a b"), "a b");
+    assert!(!StopStrings::new(&chat, &[]).stops(&ids));
+}

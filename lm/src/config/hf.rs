@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::families::Family;
 use super::{
-    Attention, ConfigError, Experts, FeedForward, GatedDelta, Layer, Mixer, ModelConfig, NormKind, NormOrder, Rope, RopeScaling,
+    Attention, ConfigError, Experts, FeedForward, GatedDelta, Layer, Mixer, ModelConfig, NO_TOKEN, NormKind, NormOrder, Rope,
+    RopeScaling,
 };
 
 const SLIDING: &str = "sliding_attention";
@@ -36,9 +37,37 @@ impl Family {
         if matches!(self, Self::OlmoHybrid | Self::FlexOlmo) { 1e-6 } else { 1e-5 }
     }
 
+    /// What the class of `transformers` takes for a count that a file does not name.
+    fn default_count(self, name: &str) -> Option<usize> {
+        let wide = matches!(self, Self::OlmoHybrid | Self::FlexOlmo);
+        let [hidden, intermediate, layers, heads, length] = match self {
+            Self::OlmoHybrid => [3840, 11_008, 32, 30, 65_536],
+            Self::Olmoe => [2048, 2048, 16, 16, 4096],
+            Self::FlexOlmo => [4096, 11_008, 32, 32, 4096],
+            _ => [4096, 11_008, 32, 32, 2048],
+        };
+        Some(match name {
+            "vocab_size" => if wide { 100_352 } else { 50_304 },
+            "hidden_size" => hidden,
+            "intermediate_size" => intermediate,
+            "num_hidden_layers" => layers,
+            "num_attention_heads" => heads,
+            "max_position_embeddings" => length,
+            "eos_token_id" => if wide { 100_257 } else { 50_279 },
+            "pad_token_id" => if wide { 100_277 } else { 1 },
+            "num_experts" => if self == Self::FlexOlmo { 7 } else { 64 },
+            "num_experts_per_tok" => if self == Self::FlexOlmo { 5 } else { 8 },
+            _ => return None,
+        })
+    }
+
     fn has_experts(self) -> bool {
         matches!(self, Self::Olmoe | Self::FlexOlmo)
     }
+}
+
+fn token_json(id: u32) -> Value {
+    if id == NO_TOKEN { Value::Null } else { id.into() }
 }
 
 fn rope_json(rope: Option<Rope>) -> Value {
@@ -66,7 +95,10 @@ fn rope_json(rope: Option<Rope>) -> Value {
 impl ModelConfig {
     /// The Hugging Face `config.json` of this model; of type "workbench" when no class of `transformers` computes it.
     pub fn to_hf(&self) -> Value {
-        if self.family != Family::Custom {
+        // The hybrid's class refuses a model without layers of both kinds.
+        let attends = self.layers.iter().filter(|layer| layer.attention().is_some()).count();
+        let one_kind = self.family == Family::OlmoHybrid && (attends == 0 || attends == self.n_layers());
+        if self.family != Family::Custom && !one_kind {
             let value = self.family_json(self.family);
             if Self::from_hf(&value).is_ok_and(|read| &read == self) {
                 return value;
@@ -89,7 +121,7 @@ impl ModelConfig {
             "attention_dropout": 0.0,
             "bos_token_id": null,
             "dtype": "float32",
-            "eos_token_id": self.eos_token_id,
+            "eos_token_id": token_json(self.eos_token_id),
             "hidden_act": "silu",
             "hidden_size": self.hidden_size,
             "initializer_range": 0.02,
@@ -99,7 +131,7 @@ impl ModelConfig {
             "num_attention_heads": attention.map_or(1, |a| a.n_heads),
             "num_hidden_layers": self.n_layers(),
             "num_key_value_heads": attention.map_or(1, |a| a.n_kv_heads),
-            "pad_token_id": self.pad_token_id,
+            "pad_token_id": token_json(self.pad_token_id),
             "tie_word_embeddings": self.tie_word_embeddings,
             "use_cache": true,
             "vocab_size": self.vocab_size,
@@ -212,15 +244,23 @@ impl<'a> Fields<'a> {
         self.read(name, |value| value.as_u64().and_then(|n| usize::try_from(n).ok()))
     }
 
-    fn size(&self, name: &str) -> Result<usize, ConfigError> {
-        self.count(name)?.ok_or_else(|| ConfigError::Field(name.into()))
+    /// A count that the class has a default for.
+    fn size(&self, family: Family, name: &str) -> Result<usize, ConfigError> {
+        self.count(name)?.or(family.default_count(name)).ok_or_else(|| ConfigError::Field(name.into()))
     }
 
-    /// A token id; of several, the first.
-    fn token(&self, name: &str, default: u32) -> Result<u32, ConfigError> {
+    /// A token id: of several the first, none when it is null or negative, the class's when the field is not there.
+    fn token(&self, family: Family, name: &str) -> Result<u32, ConfigError> {
+        let wrong = || ConfigError::Field(name.into());
         let first = |value: &'a Value| value.as_array().map_or(Some(value), |all| all.first());
-        let id = self.read(name, |value| first(value)?.as_u64().and_then(|n| u32::try_from(n).ok()))?;
-        Ok(id.unwrap_or(default))
+        match self.0.get(name) {
+            None => Ok(family.default_count(name).and_then(|id| u32::try_from(id).ok()).unwrap_or(NO_TOKEN)),
+            Some(value) => match first(value) {
+                None | Some(Value::Null) => Ok(NO_TOKEN),
+                Some(id) if id.as_i64().is_some_and(|id| id < 0) => Ok(NO_TOKEN),
+                Some(id) => id.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or_else(wrong),
+            },
+        }
     }
 
     fn model(&self, family: Family) -> Result<ModelConfig, ConfigError> {
@@ -230,8 +270,8 @@ impl<'a> Fields<'a> {
         if self.flag("attention_bias")? {
             return Err(unsupported("attention_bias", &Value::Bool(true), "no published model has biases"));
         }
-        let hidden_size = self.size("hidden_size")?;
-        let n_layers = self.size("num_hidden_layers")?;
+        let hidden_size = self.size(family, "hidden_size")?;
+        let n_layers = self.size(family, "num_hidden_layers")?;
         let layers = (0..n_layers).map(|index| self.layer(family, hidden_size, n_layers, index)).collect::<Result<_, _>>()?;
         let norm = if family == Family::Olmo { NormKind::Layer } else { NormKind::Rms };
         let norm_eps = match norm {
@@ -241,15 +281,15 @@ impl<'a> Fields<'a> {
         };
         Ok(ModelConfig {
             family,
-            vocab_size: self.size("vocab_size")?,
+            vocab_size: self.size(family, "vocab_size")?,
             hidden_size,
             norm,
             norm_eps,
             layers,
             tie_word_embeddings: self.flag("tie_word_embeddings")?,
-            max_position_embeddings: self.count("max_position_embeddings")?.unwrap_or(4096),
-            eos_token_id: self.token("eos_token_id", 0)?,
-            pad_token_id: self.token("pad_token_id", 1)?,
+            max_position_embeddings: self.size(family, "max_position_embeddings")?,
+            eos_token_id: self.token(family, "eos_token_id")?,
+            pad_token_id: self.token(family, "pad_token_id")?,
         })
     }
 
@@ -261,10 +301,10 @@ impl<'a> Fields<'a> {
             _ => NormOrder::Post,
         };
         let mixer = if kind == LINEAR {
-            Mixer::GatedDelta(self.gated_delta(hidden_size)?)
+            Mixer::GatedDelta(self.gated_delta(family, hidden_size)?)
         } else {
-            let n_heads = self.size("num_attention_heads")?;
-            let window = if kind == SLIDING { Some(self.count("sliding_window")?.unwrap_or(4096)) } else { None };
+            let n_heads = self.size(family, "num_attention_heads")?;
+            let window = if kind == SLIDING { Some(self.window()?) } else { None };
             let clip = if matches!(family, Family::Olmo | Family::Olmoe) { self.number("clip_qkv")? } else { None };
             Mixer::Attention(Attention {
                 n_heads,
@@ -276,11 +316,11 @@ impl<'a> Fields<'a> {
                 rope: self.rope(family, kind)?,
             })
         };
-        let intermediate_size = self.size("intermediate_size")?;
+        let intermediate_size = self.size(family, "intermediate_size")?;
         let feed_forward = if family.has_experts() {
             FeedForward::Experts(Experts {
-                n_experts: self.count("num_experts")?.unwrap_or(if family == Family::Olmoe { 64 } else { 7 }),
-                top_k: self.count("num_experts_per_tok")?.unwrap_or(if family == Family::Olmoe { 8 } else { 5 }),
+                n_experts: self.size(family, "num_experts")?,
+                top_k: self.size(family, "num_experts_per_tok")?,
                 normalize: self.flag("norm_topk_prob")?,
                 intermediate_size,
             })
@@ -297,7 +337,9 @@ impl<'a> Fields<'a> {
             _ => return Ok(FULL),
         };
         let Some(types) = self.get("layer_types") else {
-            return Ok(if index % 4 == 3 { FULL } else { other });
+            // A hybrid of fewer than four layers has its attention in the last.
+            let short = family == Family::OlmoHybrid && n_layers < 4 && index + 1 == n_layers;
+            return Ok(if index % 4 == 3 || short { FULL } else { other });
         };
         let list = types.as_array().filter(|list| list.len() == n_layers);
         let Some(list) = list else {
@@ -311,17 +353,23 @@ impl<'a> Fields<'a> {
             .ok_or_else(|| unsupported("layer_types", &list[index], &format!("a layer may be {}", allowed.join(" or "))))
     }
 
-    fn gated_delta(&self, hidden_size: usize) -> Result<GatedDelta, ConfigError> {
-        let heads = self.size("num_attention_heads")?;
-        let head_dim = hidden_size / heads.max(1);
-        let key_head_dim = self.count("linear_key_head_dim")?.unwrap_or(head_dim * 3 / 4);
+    fn window(&self) -> Result<usize, ConfigError> {
+        if self.0.get("sliding_window").is_some_and(Value::is_null) {
+            return Err(unsupported("sliding_window", &Value::Null, "a layer of type sliding_attention needs a length"));
+        }
+        Ok(self.count("sliding_window")?.unwrap_or(4096))
+    }
+
+    fn gated_delta(&self, family: Family, hidden_size: usize) -> Result<GatedDelta, ConfigError> {
+        let heads = self.size(family, "num_attention_heads")?;
         let n_key_heads = self.count("linear_num_key_heads")?.unwrap_or(heads);
+        let key_head_dim = self.count("linear_key_head_dim")?.unwrap_or(3 * hidden_size / (4 * n_key_heads.max(1)));
         if self.get("linear_use_gate").and_then(Value::as_bool) == Some(false) {
             return Err(unsupported("linear_use_gate", &Value::Bool(false), "the output gate is part of every published model"));
         }
         Ok(GatedDelta {
             n_key_heads,
-            n_value_heads: self.count("linear_num_value_heads")?.unwrap_or(n_key_heads),
+            n_value_heads: self.count("linear_num_value_heads")?.unwrap_or(heads),
             key_head_dim,
             value_head_dim: self.count("linear_value_head_dim")?.unwrap_or(2 * key_head_dim),
             conv_size: self.count("linear_conv_kernel_dim")?.unwrap_or(4),
@@ -388,7 +436,7 @@ impl<'a> Fields<'a> {
             "yarn" => {
                 let before = match number("original_max_position_embeddings")? {
                     Some(n) => n as usize,
-                    None => self.count("max_position_embeddings")?.unwrap_or(4096),
+                    None => self.size(family, "max_position_embeddings")?,
                 };
                 Some(RopeScaling::Yarn {
                     factor: number("factor")?.ok_or_else(|| missing("factor"))?,

@@ -91,3 +91,57 @@ fn a_dialogue_keeps_its_cache_between_turns() {
     whole.extend([99, 98]);
     assert_eq!(second.ids, generate(&model, &[whole], 1, &Sampling::greedy(1), 0, 1)[0][0].ids);
 }
+
+#[test]
+fn samples_do_not_depend_on_who_is_in_flight() {
+    let model = model();
+    let decoder = Decoder::new(&model);
+    let sampling = Sampling { max_new_tokens: 12, ..Sampling::default() };
+    // Several stop ids, so that samples end at different times and others take their places.
+    let ids: Vec<u32> = (0..60).collect();
+    let stop = Stop { ids: &ids, ..Stop::default() };
+    let prompts: Vec<Vec<u32>> = (0..9).map(|i| (60 + i..75 + 5 * i).collect()).collect();
+    let request = Request { prompts: &prompts, n_samples: 5, sampling: &sampling, stop, seed: 4 };
+    let all = batch::run(&decoder, &request, 1000);
+    let lengths: std::collections::BTreeSet<usize> = all.iter().flatten().map(|sample| sample.ids.len()).collect();
+    assert!(lengths.len() > 3, "the samples have different lengths: {lengths:?}");
+    for max_rows in [1, 2, 7, 16] {
+        assert_eq!(batch::run(&decoder, &request, max_rows), all, "{max_rows} at a time");
+    }
+    for sample in all.iter().flatten() {
+        assert_eq!(sample.stopped, ids.contains(sample.ids.last().unwrap()));
+        assert!(sample.stopped || sample.ids.len() == 12);
+        assert!(sample.text_ids().iter().all(|id| !ids.contains(id)));
+    }
+    let other = batch::run(&decoder, &Request { seed: 5, ..request }, 16);
+    assert_ne!(other, all);
+}
+
+#[test]
+fn runs_of_tokens_and_texts_end_a_sample() {
+    struct Length(usize);
+    impl StopText for Length {
+        fn stops(&self, ids: &[u32]) -> bool {
+            ids.len() >= self.0
+        }
+    }
+    let decoder = Decoder::new(&model());
+    let prompts = &prompts()[..1];
+    let sampling = Sampling::greedy(8);
+    let request = Request { prompts, n_samples: 1, sampling: &sampling, stop: Stop::default(), seed: 0 };
+    let free = sample(&decoder, &request)[0][0].clone();
+    assert!(!free.stopped && free.ids.len() == 8 && free.text_ids().len() == 8);
+    let sequences = [free.ids[2..5].to_vec()];
+    let by_ids = Request { stop: Stop { sequences: &sequences, ..Stop::default() }, ..request };
+    let ended = sample(&decoder, &by_ids)[0][0].clone();
+    assert!(ended.stopped && ended.ids.ends_with(&sequences[0]) && ended.text_ids() == ended.ids);
+    let by_text = Request { stop: Stop { text: Some(&Length(3)), ..Stop::default() }, ..request };
+    let ended = sample(&decoder, &by_text)[0][0].clone();
+    assert!(ended.stopped && ended.ids == free.ids[..3] && ended.logprobs == free.logprobs[..3]);
+}
+
+#[test]
+fn old_settings_without_new_fields_are_read() {
+    let sampling: Sampling = serde_json::from_str(r#"{"temperature": 0.5, "max_new_tokens": 3}"#).unwrap();
+    assert_eq!(sampling, Sampling { temperature: 0.5, max_new_tokens: 3, ..Sampling::default() });
+}

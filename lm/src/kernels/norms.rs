@@ -8,7 +8,7 @@ use super::rows::{CHUNK, ordered_sum};
 use super::simd::{self, multiversion, sum1, sum2};
 
 multiversion! {
-    fn layer_norm_rows(out: &mut [f32], x: &[f32], width: usize, eps: f32) {
+    pub(crate) fn layer_norm_rows(out: &mut [f32], x: &[f32], width: usize, eps: f32) {
         for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
             let (mean, inverse) = moments(x, eps);
             for i in 0..width {
@@ -59,7 +59,7 @@ pub(crate) fn layer_norm_backward(dy: &[f32], x: &[f32], width: usize, eps: f32)
 }
 
 multiversion! {
-    fn gated_rows(out: &mut [f32], x: &[f32], gate: &[f32], gain: &[f32], eps: f32) {
+    pub(crate) fn gated_rows(out: &mut [f32], x: &[f32], gate: &[f32], gain: &[f32], eps: f32) {
         let width = gain.len();
         for ((out, x), gate) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(gate.chunks_exact(width)) {
             let inverse = 1.0 / (sum1(x, |x| x * x) / width as f32 + eps).sqrt();
@@ -132,7 +132,7 @@ pub(crate) fn gated_rms_norm_backward(dy: &[f32], x: &[f32], gate: &[f32], gain:
 const L2_EPS: f32 = 1e-6;
 
 multiversion! {
-    fn unit_rows(out: &mut [f32], x: &[f32], width: usize, factor: f32) {
+    pub(crate) fn unit_rows(out: &mut [f32], x: &[f32], width: usize, factor: f32) {
         for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
             let scale = factor / (sum1(x, |x| x * x) + L2_EPS).sqrt();
             for i in 0..width {

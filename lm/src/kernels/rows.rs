@@ -12,7 +12,7 @@ pub(crate) const CHUNK: usize = 128;
 
 multiversion! {
     /// `out = x / sqrt(mean(x^2) + eps) * gain (+ residual)` for every row of the width of `gain`.
-    fn norm_rows(out: &mut [f32], x: &[f32], gain: &[f32], residual: Option<&[f32]>, eps: f32) {
+    pub(crate) fn norm_rows(out: &mut [f32], x: &[f32], gain: &[f32], residual: Option<&[f32]>, eps: f32) {
         let width = gain.len();
         for (row, (out, x)) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)).enumerate() {
             let inverse = inverse_rms(x, eps);

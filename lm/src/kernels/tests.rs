@@ -19,32 +19,60 @@ fn leaf<const D: usize>(shape: [usize; D], label: &str, centre: f32, scale: f32)
     Tensor::<D>::from_data(TensorData::new(data, shape), &device::cpu().autodiff()).require_grad()
 }
 
-fn assert_close(what: &str, fused: &[f32], plain: &[f32]) {
+fn assert_within(tolerance: f32, what: &str, fused: &[f32], plain: &[f32]) {
     assert_eq!(fused.len(), plain.len(), "{what}");
     let size = plain.iter().fold(1e-3_f32, |max, x| max.max(x.abs()));
     for (i, (a, b)) in fused.iter().zip(plain).enumerate() {
-        assert!((a - b).abs() <= 2e-5 * size, "{what}[{i}]: fused {a}, plain {b}");
+        assert!((a - b).abs() <= tolerance * size, "{what}[{i}]: fused {a}, plain {b}");
     }
 }
 
-/// Runs `f` with both kernels on the same leaves and compares its value and the gradients of all leaves.
-fn compare(matrices: &[Tensor<2>], vectors: &[Tensor<1>], f: impl Fn(Kernels, &[Tensor<2>], &[Tensor<1>]) -> Tensor<1>) {
-    let run = |kernels| {
-        let y = f(kernels, matrices, vectors);
-        let n = y.dims()[0];
-        // A weighted sum, so that every output has its own upstream gradient.
-        let weights: Vec<f32> = (0..n).map(|i| 0.5 + (i % 7) as f32 * 0.25).collect();
-        let weights = Tensor::<1>::from_data(TensorData::new(weights, [n]), &y.device());
-        let grads = y.clone().mul(weights).sum().backward();
-        let mut all = vec![host(y)];
-        all.extend(matrices.iter().map(|leaf| host(leaf.grad(&grads).unwrap())));
-        all.extend(vectors.iter().map(|leaf| host(leaf.grad(&grads).unwrap())));
-        all
-    };
+fn assert_close(what: &str, fused: &[f32], plain: &[f32]) {
+    assert_within(2e-5, what, fused, plain);
+}
+
+/// The value of `y` and the gradients of all leaves.
+fn outcome(y: Tensor<1>, matrices: &[Tensor<2>], vectors: &[Tensor<1>]) -> Vec<Vec<f32>> {
+    let n = y.dims()[0];
+    // A weighted sum, so that every output has its own upstream gradient.
+    let weights: Vec<f32> = (0..n).map(|i| 0.5 + (i % 7) as f32 * 0.25).collect();
+    let weights = Tensor::<1>::from_data(TensorData::new(weights, [n]), &y.device());
+    let grads = y.clone().mul(weights).sum().backward();
+    let mut all = vec![host(y)];
+    all.extend(matrices.iter().map(|leaf| host(leaf.grad(&grads).unwrap())));
+    all.extend(vectors.iter().map(|leaf| host(leaf.grad(&grads).unwrap())));
+    all
+}
+
+/// Runs `f` with all kernels on the same leaves and compares its value and the gradients of all leaves; the bits of the
+/// bf16 kernels must not depend on the number of threads.
+fn compare(matrices: &[Tensor<2>], vectors: &[Tensor<1>], f: impl Fn(Kernels, &[Tensor<2>], &[Tensor<1>]) -> Tensor<1> + Sync) {
+    let run = |kernels| outcome(f(kernels, matrices, vectors), matrices, vectors);
     let (fused, plain) = (run(Kernels::Fused), run(Kernels::Plain));
     for (i, (fused, plain)) in fused.iter().zip(&plain).enumerate() {
         assert_close(&format!("output or gradient {i}"), fused, plain);
     }
+    let in_pool = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| run(Kernels::FusedBf16))
+    };
+    let bf16 = in_pool(1);
+    assert_eq!(bf16, in_pool(3));
+    for (i, (bf16, plain)) in bf16.iter().zip(&plain).enumerate() {
+        // bf16 has eight bits: a relative error of 2^-9 per input, several roundings in a row.
+        assert_within(3e-2, &format!("bf16 output or gradient {i}"), bf16, plain);
+    }
+}
+
+#[test]
+fn bf16_products_are_those_of_rounded_inputs() {
+    let (x, w) = (leaf([140, 50], "x", 0.0, 1.0), leaf([70, 50], "w", 0.0, 0.5));
+    let rounded = |tensor: &Tensor<2>| {
+        let values = host(tensor.clone()).into_iter().map(|x| half::bf16::from_f32(x).to_f32()).collect::<Vec<f32>>();
+        Tensor::<2>::from_data(TensorData::new(values, tensor.dims()), &tensor.device())
+    };
+    let wanted = host(Kernels::Fused.linear(rounded(&x), rounded(&w)));
+    assert_close("product", &host(Kernels::FusedBf16.linear(x, w)), &wanted);
 }
 
 fn flat(x: Tensor<2>) -> Tensor<1> {
@@ -173,6 +201,7 @@ fn attention_variant(
         n_kv_heads,
         head_dim,
         eps: 1e-6,
+        precision: Precision::F32,
         clip,
         window,
         rope: rope.then(|| RopeTable::new(0, length, head_dim, &Rope { theta: 10_000.0, scaling: None })),

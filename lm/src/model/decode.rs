@@ -1,145 +1,171 @@
-//! Decoding with cached keys and values: many sequences of different lengths advance together.
+//! Decoding with cached keys, values and states: many sequences of different lengths advance together.
 //!
-//! Works on the weights' memory directly, without tensors or gradients; knows no sampling.
+//! Works on packed copies of the weights, without tensors or gradients. Every row is computed by operations of its own in
+//! a fixed order, so a sequence has the same bits alone and in any batch, read at once or token by token, on any number
+//! of threads. Knows no sampling.
 
-use burn::module::Param;
-use burn::tensor::Tensor;
-use rayon::prelude::*;
+use std::path::Path;
 
-use super::{Gain, Matrix, Model};
-use crate::config::{Attention, ModelConfig};
-use crate::kernels::rows::{self, Turn};
-use crate::kernels::{self, AttentionLayout, RopeTable, attend_one_row, fused, matmul, simd};
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::config::{Mixer, ModelConfig, NormKind, NormOrder};
+use crate::kernels::{norms, rows, simd};
+use crate::weights::NamedArrays;
 
-/// Weights shared with a model, on the CPU.
+use super::{Model, WeightsError};
+
+mod attention;
+mod cache;
+pub(crate) mod crew;
+mod delta;
+mod feed_forward;
+mod packed;
+#[cfg(test)]
+mod tests;
+mod weights;
+
+use attention::{AttentionLayer, Rotations};
+pub use cache::{Forgotten, KvCache, Sequence};
+use crew::Crew;
+use delta::DeltaLayer;
+use feed_forward::FeedForwardLayer;
+use packed::Packed;
+use weights::{Named, Values};
+
+/// Rows that go through the layers together.
+const BLOCK: usize = 128;
+/// Weights that a token reads per thread worth having.
+const WEIGHTS_PER_THREAD: usize = 1 << 17;
+
 #[derive(Clone, Debug)]
-struct Shared(burn::backend::flex::FlexTensor);
+enum Norm {
+    Rms(Values),
+    Layer,
+}
 
-impl Shared {
-    fn new<const D: usize>(parameter: &Param<Tensor<D>>) -> Self {
-        Self(kernels::flex(parameter.val().without_autodiff()))
+impl Norm {
+    fn new(named: &mut Named, kind: NormKind, name: &str) -> Self {
+        match kind {
+            NormKind::Rms => Self::Rms(named.take(&format!("{name}.weight"))),
+            NormKind::Layer => Self::Layer,
+        }
     }
 
-    fn matrix(matrix: &Matrix) -> Self {
-        Self::new(&matrix.weight)
+    /// The norm of every row of `x` `[n, d]`, plus `residual` where there is one.
+    fn apply(&self, crew: &Crew, x: &[f32], residual: Option<&[f32]>, (d, eps): (usize, f32)) -> Vec<f32> {
+        let mut out = simd::unwritten(x.len());
+        // One piece for few rows.
+        let piece = (1_usize << 13).div_ceil(d) * d;
+        let mut pieces: Vec<&mut [f32]> = out.chunks_mut(piece).collect();
+        crew.each(&mut pieces, |i, out| {
+            let at = i * piece..i * piece + out.len();
+            let residual = residual.map(|all| &all[at.clone()]);
+            match self {
+                Self::Rms(gain) => rows::norm_rows(out, &x[at], gain, residual, eps),
+                Self::Layer => {
+                    norms::layer_norm_rows(out, &x[at], d, eps);
+                    if let Some(residual) = residual {
+                        simd::add(out, residual);
+                    }
+                }
+            }
+        });
+        out
     }
+}
 
-    fn gain(gain: &Gain) -> Self {
-        Self::new(&gain.weight)
-    }
-
-    fn get(&self) -> &[f32] {
-        fused::elements(&self.0)
-    }
+#[derive(Clone, Debug)]
+enum MixerLayer {
+    Attention(AttentionLayer),
+    Delta(DeltaLayer),
 }
 
 #[derive(Clone, Debug)]
 struct Layer {
-    q: Shared,
-    k: Shared,
-    v: Shared,
-    o: Shared,
-    q_norm: Shared,
-    k_norm: Shared,
-    attention_norm: Shared,
-    gate: Shared,
-    up: Shared,
-    down: Shared,
-    feed_forward_norm: Shared,
+    order: NormOrder,
+    mixer: MixerLayer,
+    /// Before the mixer or after it.
+    mixer_norm: Norm,
+    feed_forward: FeedForwardLayer,
+    feed_forward_norm: Norm,
 }
 
-/// A model ready to generate. Later updates of the model do not change it.
+/// A model ready to generate, on the CPU. Later updates of the model do not change it.
 #[derive(Clone, Debug)]
 pub struct Decoder {
     config: ModelConfig,
-    embedding: Shared,
+    embedding: Values,
     layers: Vec<Layer>,
-    norm: Shared,
-    head: Shared,
-    /// Rotations of the positions the model is meant for.
-    rope: RopeTable,
+    norm: Norm,
+    head: Packed,
 }
 
-/// Keys and values of one sequence, per layer `[positions, K * D]`.
-#[derive(Clone, Debug)]
-struct Sequence {
-    length: usize,
-    keys: Vec<Vec<f32>>,
-    values: Vec<Vec<f32>>,
-}
-
-/// Keys and values of the tokens seen so far, for several sequences.
-#[derive(Clone, Debug)]
-pub struct KvCache {
-    sequences: Vec<Sequence>,
-    kv_width: usize,
-}
-
-impl KvCache {
-    /// Number of sequences.
-    pub fn n_sequences(&self) -> usize {
-        self.sequences.len()
-    }
-
-    /// Tokens of sequence `sequence` seen so far.
-    pub fn len_of(&self, sequence: usize) -> usize {
-        self.sequences[sequence].length
-    }
-
-    /// A cache of `n` copies of sequence `sequence`, to continue one prompt in several ways.
-    #[must_use]
-    pub fn fork(&self, sequence: usize, n: usize) -> Self {
-        self.select(&vec![sequence; n])
-    }
-
-    /// A cache whose sequence `i` is a copy of sequence `picked[i]`.
-    #[must_use]
-    pub fn select(&self, picked: &[usize]) -> Self {
-        Self { sequences: picked.iter().map(|i| self.sequences[*i].clone()).collect(), kv_width: self.kv_width }
-    }
-
-    /// Forgets all but the first `length` tokens of sequence `sequence`.
-    pub fn truncate(&mut self, sequence: usize, length: usize) {
-        let sequence = &mut self.sequences[sequence];
-        sequence.length = sequence.length.min(length);
-        for cached in sequence.keys.iter_mut().chain(&mut sequence.values) {
-            cached.truncate(sequence.length * self.kv_width);
-        }
-    }
+/// New tokens of one sequence: `len` of them from position `start` on.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    start: usize,
+    len: usize,
 }
 
 impl Decoder {
     /// A decoder over the present weights of `model`.
-    ///
-    /// # Panics
-    /// When the model is not on the CPU.
     pub fn new(model: &Model) -> Self {
-        let gain = |gain: &Option<Gain>| Shared::gain(gain.as_ref().expect("OLMo 2"));
-        let matrix = |matrix: &Option<Matrix>| Shared::matrix(matrix.as_ref().expect("OLMo 2"));
-        let layers = model.model.layers.iter().map(|block| {
-            let attention = block.self_attn.as_ref().expect("OLMo 2");
+        Self::pack(model.config(), Named::of_model(model))
+    }
+
+    /// A decoder over `weights`, each of which is freed when it is packed: the least memory for a large model.
+    ///
+    /// # Errors
+    /// When a tensor is missing, unexpected, or of the wrong shape.
+    pub fn from_weights(config: &ModelConfig, weights: NamedArrays) -> Result<Self, WeightsError> {
+        super::check(config, &weights)?;
+        Ok(Self::pack(config, Named::of_arrays(weights)))
+    }
+
+    /// A decoder over the weights of a checkpoint directory.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged, or the weights do not fit the configuration.
+    pub fn load(dir: &Path) -> Result<Self, CheckpointError> {
+        let Checkpoint { config, weights, .. } = Checkpoint::read_model(dir)?;
+        Self::from_weights(&config, weights).map_err(|source| CheckpointError::Weights { path: dir.to_path_buf(), source })
+    }
+
+    fn pack(config: &ModelConfig, mut named: Named) -> Self {
+        let (d, eps) = (config.hidden_size, config.norm_eps as f32);
+        let mut rotations: Vec<Rotations> = Vec::new();
+        let layers = config.layers.iter().enumerate().map(|(index, layer)| {
+            let place = format!("model.layers.{index}");
+            let named = &mut named;
+            let mixer = match &layer.mixer {
+                Mixer::Attention(shape) => {
+                    let length = config.max_position_embeddings;
+                    let turn = shape.rope.map(|rope| Rotations::new(rope, shape.head_dim, length, &rotations));
+                    let attention = AttentionLayer::new(named, &place, shape, turn, (d, eps));
+                    rotations.extend(attention.rotations().cloned());
+                    MixerLayer::Attention(attention)
+                }
+                Mixer::GatedDelta(shape) => MixerLayer::Delta(DeltaLayer::new(named, &place, shape, d)),
+            };
+            let [first, second] = match layer.order {
+                NormOrder::Pre => ["input_layernorm", "post_attention_layernorm"],
+                NormOrder::Post => ["post_attention_layernorm", "post_feedforward_layernorm"],
+            };
             Layer {
-                q: Shared::matrix(&attention.q_proj),
-                k: Shared::matrix(&attention.k_proj),
-                v: Shared::matrix(&attention.v_proj),
-                o: Shared::matrix(&attention.o_proj),
-                q_norm: gain(&attention.q_norm),
-                k_norm: gain(&attention.k_norm),
-                attention_norm: gain(&block.post_attention_layernorm),
-                gate: matrix(&block.mlp.gate_proj),
-                up: matrix(&block.mlp.up_proj),
-                down: matrix(&block.mlp.down_proj),
-                feed_forward_norm: gain(&block.post_feedforward_layernorm),
+                order: layer.order,
+                mixer,
+                mixer_norm: Norm::new(named, config.norm, &format!("{place}.{first}")),
+                feed_forward: FeedForwardLayer::new(named, &place, &layer.feed_forward, d),
+                feed_forward_norm: Norm::new(named, config.norm, &format!("{place}.{second}")),
             }
         });
-        Self {
-            config: model.config.clone(),
-            embedding: Shared::matrix(&model.model.embed_tokens),
-            layers: layers.collect(),
-            norm: gain(&model.model.norm),
-            head: Shared::matrix(model.lm_head.as_ref().unwrap_or(&model.model.embed_tokens)),
-            rope: rope_table(&model.config, model.config.max_position_embeddings),
-        }
+        let layers = layers.collect();
+        let embedding = named.take("model.embed_tokens.weight");
+        let norm = Norm::new(&mut named, config.norm, "model.norm");
+        let head = match named.find("lm_head.weight") {
+            Some(head) => Packed::stack(&[&head], d),
+            None => Packed::stack(&[&embedding], d),
+        };
+        Self { config: config.clone(), embedding, layers, norm, head }
     }
 
     /// The model's configuration.
@@ -147,11 +173,27 @@ impl Decoder {
         &self.config
     }
 
+    /// An empty sequence.
+    pub fn sequence(&self) -> Sequence {
+        Sequence::new(&self.config)
+    }
+
     /// An empty cache for `n` sequences.
     pub fn cache(&self, n: usize) -> KvCache {
-        let n_layers = self.config.n_layers();
-        let empty = Sequence { length: 0, keys: vec![Vec::new(); n_layers], values: vec![Vec::new(); n_layers] };
-        KvCache { sequences: vec![empty; n], kv_width: attention(&self.config).kv_width() }
+        KvCache { sequences: vec![self.sequence(); n] }
+    }
+
+    /// Threads beside the caller's that are worth having, which the shapes decide.
+    pub(crate) fn helpers(&self) -> usize {
+        let of = |layer: &Layer| {
+            let mixer = match &layer.mixer {
+                MixerLayer::Attention(layer) => layer.active(),
+                MixerLayer::Delta(layer) => layer.active(),
+            };
+            mixer + layer.feed_forward.active()
+        };
+        let active: usize = self.layers.iter().map(of).sum::<usize>() + self.head.len();
+        active / WEIGHTS_PER_THREAD
     }
 
     /// Feeds every sequence its new tokens and returns the logits `[V]` after its last one.
@@ -159,130 +201,96 @@ impl Decoder {
     /// A sequence with no new tokens stays as it is and gets an empty vector.
     ///
     /// # Panics
-    /// When there is not one slice of tokens per sequence of the cache.
+    /// When there is not one slice of tokens per sequence of the cache, or a token is not in the vocabulary.
     pub fn advance(&self, cache: &mut KvCache, new_tokens: &[&[u32]]) -> Vec<Vec<f32>> {
-        assert_eq!(new_tokens.len(), cache.n_sequences(), "one slice of new tokens per sequence");
-        let config = &self.config;
-        let eps = config.norm_eps as f32;
-        let d = config.hidden_size;
-        // One row per new token; each belongs to a sequence and has a position in it.
-        let rows: Vec<(usize, usize)> = new_tokens
-            .iter()
-            .enumerate()
-            .flat_map(|(s, tokens)| {
-                let start = cache.len_of(s);
-                (0..tokens.len()).map(move |i| (s, start + i))
-            })
-            .collect();
-        let ids: Vec<u32> = new_tokens.iter().flat_map(|tokens| tokens.iter().copied()).collect();
-        if ids.is_empty() {
-            return vec![Vec::new(); new_tokens.len()];
-        }
-        let last = rows.iter().map(|row| row.1).max().unwrap_or(0);
-        let rope = if last < config.max_position_embeddings { self.rope.clone() } else { rope_table(config, last + 1) };
-        let mut x = rows::gather(self.embedding.get(), &ids, d);
-        for (index, layer) in self.layers.iter().enumerate() {
-            let y = self.attend(layer, index, &x, cache, &rows, &rope);
-            let residual = x;
-            x = simd::unwritten(residual.len());
-            rows::rms_norm(&mut x, &y, layer.attention_norm.get(), Some(&residual), eps);
-            let y = feed_forward(layer, &x, d);
-            let residual = x;
-            x = simd::unwritten(residual.len());
-            rows::rms_norm(&mut x, &y, layer.feed_forward_norm.get(), Some(&residual), eps);
-        }
-        for (sequence, tokens) in cache.sequences.iter_mut().zip(new_tokens) {
-            sequence.length += tokens.len();
-        }
-        // Only the last row of each sequence goes through the head.
-        let mut picked = Vec::new();
-        let mut end = 0;
-        for tokens in new_tokens.iter().filter(|tokens| !tokens.is_empty()) {
-            end += tokens.len();
-            picked.extend_from_slice(&x[(end - 1) * d..end * d]);
-        }
-        let mut normed = simd::unwritten(picked.len());
-        rows::rms_norm(&mut normed, &picked, self.norm.get(), None, eps);
-        let logits = project(&normed, &self.head, d);
-        let mut logits = logits.chunks_exact(config.vocab_size);
-        new_tokens
-            .iter()
-            .map(|tokens| if tokens.is_empty() { Vec::new() } else { logits.next().map_or_else(Vec::new, <[f32]>::to_vec) })
-            .collect()
+        let mut sequences: Vec<&mut Sequence> = cache.sequences.iter_mut().collect();
+        let logits = Crew::with(self.helpers(), |crew| self.feed(crew, &mut sequences, new_tokens));
+        let mut rows = logits.chunks_exact(self.config.vocab_size);
+        let row = |tokens: &&[u32]| if tokens.is_empty() { Vec::new() } else { rows.next().map_or_else(Vec::new, <[f32]>::to_vec) };
+        new_tokens.iter().map(row).collect()
     }
 
-    fn attend(
-        &self,
-        layer: &Layer,
-        index: usize,
-        x: &[f32],
-        cache: &mut KvCache,
-        rows: &[(usize, usize)],
-        rope: &RopeTable,
-    ) -> Vec<f32> {
-        let config = &self.config;
-        let attention = attention(config);
-        let (d, width, kv_width) = (config.hidden_size, attention.query_width(), attention.kv_width());
-        let half = attention.head_dim / 2;
-        let turned = |w: &Shared, gain: &Shared| {
-            let raw = project(x, w, d);
-            let mut out = simd::unwritten(raw.len());
-            rows::rms_norm(&mut out, &raw, gain.get(), None, config.norm_eps as f32);
-            for (row, (_, position)) in out.chunks_exact_mut(gain.get().len()).zip(rows) {
-                let at = position * half..(position + 1) * half;
-                rows::rotate_row(row, &rope.cos[at.clone()], &rope.sin[at], Turn::Forward);
+    /// Feeds every sequence its new tokens: the logits `[n, V]` after the last one of each sequence that has any.
+    pub(crate) fn feed(&self, crew: &Crew, sequences: &mut [&mut Sequence], new_tokens: &[&[u32]]) -> Vec<f32> {
+        assert_eq!(new_tokens.len(), sequences.len(), "one slice of new tokens per sequence");
+        let d = self.config.hidden_size;
+        let n = new_tokens.iter().filter(|tokens| !tokens.is_empty()).count();
+        let mut last = Vec::with_capacity(n * d);
+        // Blocks of rows: sequences in order, a long one over several blocks.
+        let (mut from, mut read) = (0, 0);
+        while from < new_tokens.len() {
+            let (mut to, mut free) = (from, BLOCK);
+            let mut tokens: Vec<&[u32]> = Vec::new();
+            while to < new_tokens.len() && free > 0 {
+                let rest = &new_tokens[to][if to == from { read } else { 0 }..];
+                let part = &rest[..rest.len().min(free)];
+                free -= part.len();
+                tokens.push(part);
+                if part.len() < rest.len() {
+                    break;
+                }
+                to += 1;
             }
-            out
-        };
-        let q = turned(&layer.q, &layer.q_norm);
-        let k = turned(&layer.k, &layer.k_norm);
-        let v = project(x, &layer.v, d);
-        for ((s, _), (k, v)) in rows.iter().zip(k.chunks_exact(kv_width).zip(v.chunks_exact(kv_width))) {
-            cache.sequences[*s].keys[index].extend_from_slice(k);
-            cache.sequences[*s].values[index].extend_from_slice(v);
+            if tokens.iter().all(|part| part.is_empty()) {
+                from = to;
+                continue;
+            }
+            let x = self.block(crew, &mut sequences[from..from + tokens.len()], &tokens);
+            let mut end = 0;
+            for (i, part) in tokens.iter().enumerate() {
+                end += part.len();
+                if from + i < to && !new_tokens[from + i].is_empty() {
+                    last.extend_from_slice(&x[(end - 1) * d..end * d]);
+                }
+            }
+            // A sequence that was cut goes on where it was left.
+            read = match from + tokens.len() > to {
+                true => tokens[tokens.len() - 1].len() + if to == from { read } else { 0 },
+                false => 0,
+            };
+            from = to;
         }
-        let layout = AttentionLayout {
-            n_sequences: 1,
-            length: 1,
-            n_heads: attention.n_heads,
-            n_kv_heads: attention.n_kv_heads,
-            head_dim: attention.head_dim,
-            visible_from: None,
-            window: None,
-        };
-        let cache = &*cache;
-        let mut out = simd::unwritten(q.len());
-        out.par_chunks_exact_mut(width).zip(q.par_chunks_exact(width)).zip(rows.par_iter()).for_each(
-            |((out, q), (s, position))| {
-                let seen = (position + 1) * kv_width;
-                let sequence = &cache.sequences[*s];
-                attend_one_row(layout, out, q, &sequence.keys[index][..seen], &sequence.values[index][..seen]);
-            },
-        );
-        project(&out, &layer.o, width)
+        let normed = self.norm.apply(crew, &last, None, self.row());
+        self.head.apply(crew, &normed)
     }
-}
 
-fn rope_table(config: &ModelConfig, length: usize) -> RopeTable {
-    let attention = attention(config);
-    RopeTable::new(0, length, attention.head_dim, &attention.rope.expect("OLMo 2"))
-}
+    /// Width of a row and epsilon of the norms.
+    fn row(&self) -> (usize, f32) {
+        (self.config.hidden_size, self.config.norm_eps as f32)
+    }
 
-fn attention(config: &ModelConfig) -> &Attention {
-    config.attention().expect("OLMo 2")
-}
-
-fn project(x: &[f32], w: &Shared, inputs: usize) -> Vec<f32> {
-    let n = x.len() / inputs;
-    let mut out = simd::unwritten(n * (w.get().len() / inputs));
-    matmul::forward(&mut out, x, w.get(), inputs);
-    out
-}
-
-fn feed_forward(layer: &Layer, x: &[f32], d: usize) -> Vec<f32> {
-    let (gate, up) = (project(x, &layer.gate, d), project(x, &layer.up, d));
-    let mut product = simd::unwritten(gate.len());
-    rows::swiglu(&mut product, &gate, &up);
-    let f = layer.gate.get().len() / d;
-    project(&product, &layer.down, f)
+    /// The activations before the last norm `[n, d]` of new tokens, one row each.
+    fn block(&self, crew: &Crew, sequences: &mut [&mut Sequence], tokens: &[&[u32]]) -> Vec<f32> {
+        let d = self.config.hidden_size;
+        let spans: Vec<Span> =
+            sequences.iter().zip(tokens).map(|(sequence, tokens)| Span { start: sequence.length, len: tokens.len() }).collect();
+        let mut x = Vec::with_capacity(spans.iter().map(|span| span.len).sum::<usize>() * d);
+        for id in tokens.iter().copied().flatten() {
+            x.extend_from_slice(&self.embedding[*id as usize * d..(*id as usize + 1) * d]);
+        }
+        for (index, layer) in self.layers.iter().enumerate() {
+            let mut mix = |x: &[f32]| match &layer.mixer {
+                MixerLayer::Attention(layer) => layer.forward(crew, index, x, sequences, &spans),
+                MixerLayer::Delta(layer) => layer.forward(crew, index, x, sequences, &spans),
+            };
+            match layer.order {
+                NormOrder::Pre => {
+                    let y = mix(&layer.mixer_norm.apply(crew, &x, None, self.row()));
+                    simd::add(&mut x, &y);
+                    let normed = layer.feed_forward_norm.apply(crew, &x, None, self.row());
+                    simd::add(&mut x, &layer.feed_forward.forward(crew, &normed));
+                }
+                NormOrder::Post => {
+                    let y = mix(&x);
+                    x = layer.mixer_norm.apply(crew, &y, Some(&x), self.row());
+                    let y = layer.feed_forward.forward(crew, &x);
+                    x = layer.feed_forward_norm.apply(crew, &y, Some(&x), self.row());
+                }
+            }
+        }
+        for (sequence, span) in sequences.iter_mut().zip(&spans) {
+            sequence.length += span.len;
+        }
+        x
+    }
 }

@@ -164,7 +164,8 @@ impl Model {
         routers: &mut Vec<RouterOutput>,
     ) -> Tensor<2> {
         let stacks = weights.experts.as_ref().expect(CHECKED);
-        let logits = self.kernels.linear(x.clone(), router);
+        // As OLMo-core: a router decides in single precision whatever the rest computes in.
+        let logits = self.kernels.full_precision().linear(x.clone(), router);
         let probabilities = softmax(logits.clone());
         routers.push(RouterOutput { logits, probabilities: probabilities.clone(), experts });
         let tensors = ExpertTensors {

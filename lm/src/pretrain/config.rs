@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 use crate::config::ModelConfig;
+use crate::kernels::Kernels;
 use crate::loader::batches::{Change, Segment, segments};
 use crate::loader::{DocumentMask, Instances, LoaderConfig, RepetitionFilter, Share};
 use crate::model::recompute::Recompute;
@@ -44,7 +45,7 @@ pub enum Unit {
     Steps,
 }
 
-/// The numbers that matrices are multiplied in. Parameters, moments, norms, softmax and loss are 32-bit floats always.
+/// The numbers that matrices are multiplied in, as configurations spell them. Parameters, moments, norms, softmax and loss are 32-bit floats always.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
@@ -199,6 +200,14 @@ impl PretrainConfig {
         }
     }
 
+    /// The operations of the run.
+    pub(super) fn kernels(&self) -> Kernels {
+        match self.precision {
+            Precision::F32 => Kernels::Fused,
+            Precision::Bf16 => Kernels::FusedBf16,
+        }
+    }
+
     /// The batches of the run.
     pub fn segments(&self) -> Vec<Segment> {
         let length = self.sequence_length as u64;
@@ -263,7 +272,7 @@ impl PretrainConfig {
             share: Share::WHOLE,
             vocab_size: model.vocab_size,
             eos: model.eos_token_id,
-            pad: model.pad_token_id,
+            pad: model.filler(),
         }
     }
 
@@ -287,9 +296,6 @@ impl PretrainConfig {
             && !(rate.is_finite() && rate >= 0.0)
         {
             return fail(format!("the peak learning rate {rate} is not a number of 0 or more"));
-        }
-        if self.precision != Precision::F32 {
-            return fail("precision bf16 is not available yet; use f32".into());
         }
         Ok(())
     }

@@ -91,10 +91,10 @@ fn what_is_wrong_with_imports() {
             .collect::<Vec<_>>()
     };
     assert_eq!(
-        told("import \"olmo\" as o; let m = o::model(1); read(\"data/a.txt\").dedup(1);", &[]),
+        told("import \"olmo22\" as o; let m = o::model(1); read(\"data/a.txt\").dedup(1);", &[]),
         [
-            "recipes/r.rhai:1:8 there is no module `olmo`: neither a file beside `recipes/r.rhai` nor a module of the standard library [did you mean `olmo2`?]",
-            "recipes/r.rhai:1:67 parameter `by` of `dedup`: expected string, found integer 1",
+            "recipes/r.rhai:1:8 there is no module `olmo22`: neither a file beside `recipes/r.rhai` nor a module of the standard library [did you mean `olmo2`?]",
+            "recipes/r.rhai:1:69 parameter `by` of `dedup`: expected string, found integer 1",
         ]
     );
     assert_eq!(

@@ -1,0 +1,73 @@
+"""Greedy decoding speed of small models with PyTorch and transformers: a plain loop with a cache, eager, 2 threads.
+
+`python benches/torch/generate.py [WIDTH LAYERS HEADS FFN VOCAB PROMPT NEW]`; one line of JSON per family and batch.
+`benches/src/bin/generate.rs` measures the same models.
+"""
+
+import json
+import sys
+import time
+
+import torch
+from transformers import Olmo2Config, Olmo2ForCausalLM, OlmoeConfig, OlmoeForCausalLM
+
+try:
+    from transformers import OlmoHybridConfig, OlmoHybridForCausalLM
+except ImportError:
+    OlmoHybridConfig = None
+
+REPEATS = 3
+
+
+def models(d, layers, heads, ffn, vocab):
+    common = dict(
+        vocab_size=vocab, hidden_size=d, num_hidden_layers=layers, num_attention_heads=heads, num_key_value_heads=heads,
+        max_position_embeddings=4096, tie_word_embeddings=False, pad_token_id=1, eos_token_id=0, bos_token_id=None,
+    )
+    yield "olmo2", lambda: Olmo2ForCausalLM(Olmo2Config(intermediate_size=ffn, rms_norm_eps=1e-6, **common))
+    if OlmoHybridConfig is not None:
+        key = d // heads * 3 // 4
+        kinds = ["full_attention" if i % 4 == 3 else "linear_attention" for i in range(layers)]
+        yield "olmo_hybrid", lambda: OlmoHybridForCausalLM(OlmoHybridConfig(
+            intermediate_size=ffn, rms_norm_eps=1e-6, layer_types=kinds, linear_num_key_heads=heads,
+            linear_num_value_heads=heads, linear_key_head_dim=key, linear_value_head_dim=2 * key,
+            linear_conv_kernel_dim=4, linear_allow_neg_eigval=True, **common))
+    yield "olmoe", lambda: OlmoeForCausalLM(OlmoeConfig(
+        intermediate_size=ffn // 2, num_experts=8, num_experts_per_tok=2, rms_norm_eps=1e-5, **common))
+
+
+@torch.inference_mode()
+def run(model, prompt, new):
+    """Seconds for the prompt and for `new` tokens after its first one."""
+    start = time.perf_counter()
+    out = model(prompt, use_cache=True, logits_to_keep=1)
+    token = out.logits[:, -1].argmax(-1, keepdim=True)
+    first = time.perf_counter()
+    for _ in range(new):
+        out = model(token, past_key_values=out.past_key_values, use_cache=True)
+        token = out.logits[:, -1].argmax(-1, keepdim=True)
+    return first - start, time.perf_counter() - first
+
+
+def main():
+    defaults = [256, 4, 4, 1024, 8192, 64, 256]
+    given = [int(a) for a in sys.argv[1:]]
+    d, layers, heads, ffn, vocab, length, new = given + defaults[len(given):]
+    torch.set_num_threads(2)
+    torch.manual_seed(0)
+    for family, build in models(d, layers, heads, ffn, vocab):
+        model = build().eval()
+        for batch in (1, 16):
+            prompt = torch.randint(2, vocab, (batch, length))
+            run(model, prompt, 8)
+            times = [run(model, prompt, new) for _ in range(REPEATS)]
+            prefill, decode = (min(column) for column in zip(*times))
+            print(json.dumps({
+                "program": f"torch {torch.__version__}", "family": family, "threads": 2, "batch": batch, "prompt": length,
+                "new": new, "parameters": sum(p.numel() for p in model.parameters()),
+                "prompt_tokens_per_s": round(batch * length / prefill), "tokens_per_s": round(batch * new / decode),
+            }), flush=True)
+
+
+if __name__ == "__main__":
+    main()
