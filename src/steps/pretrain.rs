@@ -203,10 +203,10 @@ crate::params! {
         ratios: Vec<f64> = Vec::new(), in 0.0..=1e12;
         /// Weight of the squared log-partition function; `()`: 1e-5, or 0 with recorded batches.
         z_loss: Option<f64> = None, in 0.0..=1.0;
-        /// Weight of the load-balancing loss, for models with experts.
-        load_balancing_loss: f64 = 0.01, in 0.0..=10.0;
-        /// Weight of the z-loss of routers, for models with experts.
-        router_z_loss: f64 = 0.001, in 0.0..=10.0;
+        /// Weight of the load-balancing loss, for models with experts; `()`: 0.01, or 0 with recorded batches.
+        load_balancing_loss: Option<f64> = None, in 0.0..=10.0;
+        /// Weight of the z-loss of routers, for models with experts; `()`: 0.001, or 0 with recorded batches.
+        router_z_loss: Option<f64> = None, in 0.0..=10.0;
         /// Largest global gradient norm; `()` for no clipping.
         clip: Option<f64> = Some(1.0), in 0.0..=1e6;
         /// Length, from the start of the curve, within which the bound is `clip_warmup_factor` times as large.
@@ -322,6 +322,7 @@ impl Params {
     /// The configuration; what is left open is that of the recorded batches, if it is those that are trained on.
     pub(super) fn config(&self, recorded: Option<Recorded>) -> Result<PretrainConfig, StepError> {
         let (sequence, batch) = recorded.map_or(SIZES, |r| (r.length as u64, r.batch_tokens()));
+        let unless_recorded = |weight: f64| if recorded.is_some() { 0.0 } else { weight };
         let tokens = self.tokens.or(recorded.map(|r| r.tokens()));
         let tokens = tokens.ok_or_else(|| {
             StepError::Failed("`tokens` must be given: how many tokens to train on; only recorded batches have an end".into())
@@ -357,9 +358,9 @@ impl Params {
                 min_history: size(self.skip_window / 2),
                 sigma: self.skip_sigma,
             }),
-            z_loss: self.z_loss.unwrap_or(if recorded.is_some() { 0.0 } else { 1e-5 }),
-            load_balancing_loss: self.load_balancing_loss,
-            router_z_loss: self.router_z_loss,
+            z_loss: self.z_loss.unwrap_or(unless_recorded(1e-5)),
+            load_balancing_loss: self.load_balancing_loss.unwrap_or(unless_recorded(0.01)),
+            router_z_loss: self.router_z_loss.unwrap_or(unless_recorded(0.001)),
             max_grad_norm: self.clip,
             clip_warmup: (self.clip_warmup > 0)
                 .then_some(ClipWarmup { length: self.clip_warmup, factor: self.clip_warmup_factor }),
