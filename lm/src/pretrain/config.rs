@@ -263,7 +263,7 @@ impl PretrainConfig {
             share: Share::WHOLE,
             vocab_size: model.vocab_size,
             eos: model.eos_token_id,
-            pad: model.pad_token_id,
+            pad: model.filler(),
         }
     }
 

@@ -33,7 +33,7 @@ pub(super) struct Validation {
 impl Validation {
     pub(super) fn new(config: &PretrainConfig, model: &ModelConfig, held_out: Vec<HeldOut>) -> Result<Self, TrainError> {
         let set = |HeldOut { label, tokens }: HeldOut| {
-            let documents = PaddedDocuments::new(tokens, config.sequence_length, model.eos_token_id, model.pad_token_id);
+            let documents = PaddedDocuments::new(tokens, config.sequence_length, model.eos_token_id, model.filler());
             let documents = documents.map_err(LoaderError::Read)?;
             let (mut n, mut tokens) = (0, 0);
             while n < documents.len() && config.validation.max_tokens.is_none_or(|max| tokens < max) {
