@@ -45,8 +45,8 @@ fn a_recorded_training_is_replayed() {
     let bench = bench(&families);
     let lines = families.map(|family| {
         format!(
-            "let {family} = import_hf(\"{family}\").pretrain(batches(\"{family}/expected.safetensors\", \"train_batches\"), how);\n\
-             output(\"{family}\", {family});\n"
+            "let trained_{family} = import_hf(\"{family}\").pretrain(batches(\"{family}/expected.safetensors\", \"train_batches\"), how);\n\
+             output(\"trained_{family}\", trained_{family});\n"
         )
     });
     let how = "let how = #{ lr: 1.0e-3, schedule: \"constant\" };\n";
@@ -54,19 +54,20 @@ fn a_recorded_training_is_replayed() {
     let ran = bench.run_ok(&["r.rhai"]);
     for family in families {
         let (losses, norms) = (expected(family, "train_losses"), expected(family, "train_grad_norms"));
-        let found = series(&bench, family, "train/CE loss");
+        let step_name = format!("trained_{family}");
+        let found = series(&bench, &step_name, "train/CE loss");
         assert_eq!(found.len(), losses.len(), "{family}");
         for (step, (found, wanted)) in found.iter().zip(&losses).enumerate() {
             assert!((found - f64::from(*wanted)).abs() <= 1e-4, "{family} loss at step {step}: {found}, PyTorch {wanted}");
         }
-        let found = series(&bench, family, "optim/total grad norm");
+        let found = series(&bench, &step_name, "optim/total grad norm");
         for (step, (found, wanted)) in found.iter().zip(&norms).enumerate() {
             let wanted = f64::from(*wanted);
             assert!((found - wanted).abs() <= 1e-3 * wanted, "{family} norm at step {step}: {found}, PyTorch {wanted}");
         }
         let tokens = 4 * 64 * losses.len();
-        assert_eq!(ran.figures[family]["cost/tokens"], tokens as f64);
-        bench.ok(&["score", family, "--ids", &format!("{family}/expected.safetensors"), "--out", "after.safetensors"]);
+        assert_eq!(ran.figures[&step_name]["cost/tokens"], tokens as f64);
+        bench.ok(&["score", &step_name, "--ids", &format!("{family}/expected.safetensors"), "--out", "after.safetensors"]);
         let difference =
             largest_difference(&floats(&bench.path("after.safetensors"), "logits"), &expected(family, "logits_after_training"));
         assert!(difference <= 1e-3, "{family}: {difference}");

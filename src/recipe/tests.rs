@@ -80,7 +80,7 @@ crate::params! {
         /// Base.
         rope_theta: f64 = 5e5;
         /// Epsilon.
-        rms_norm_eps: f64 = 1e-6;
+        norm_eps: f64 = 1e-6;
         /// Positions.
         max_position_embeddings: u64 = 256;
     }
