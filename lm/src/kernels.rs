@@ -319,6 +319,8 @@ impl Kernels {
     /// gradient flows through the first two.
     pub(crate) fn router_losses(self, logits: Tensor<2>, probabilities: Tensor<2>, top_k: usize) -> Tensor<1> {
         match self {
+            #[cfg(feature = "gpu")]
+            Self::Cube => plain::router::router_losses(logits, probabilities, top_k),
             Self::Plain => plain::router::router_losses(logits, probabilities, top_k),
             Self::Fused | Self::FusedBf16 => {
                 let (logits, probabilities) = (logits.into_dispatch(), probabilities.into_dispatch());
