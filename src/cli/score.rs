@@ -78,11 +78,12 @@ pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<(), CliError> {
 fn write(path: &Path, model: &Model, tokens: &lm::batch::Tokens, no_logits: bool) -> Result<(), CheckpointError> {
     let (rows, length, vocab) = (tokens.n_sequences, tokens.length, model.config().vocab_size);
     let (logits, scores) = ([rows, length, vocab], [rows, length - 1]);
-    let mut tensors: Vec<(&str, &[usize])> = vec![("logits", &logits), ("token_logprobs", &scores)];
+    let mut tensors: Vec<(&str, &[usize], Precision)> =
+        vec![("logits", &logits, Precision::F32), ("token_logprobs", &scores, Precision::F32)];
     if no_logits {
         tensors.remove(0);
     }
-    let mut writer = TensorWriter::create(path, Precision::F32, &tensors)?;
+    let mut writer = TensorWriter::create(path, &tensors)?;
     let mut failed = None;
     let mut sink = |piece: &[f32]| match writer.write(piece) {
         Ok(()) => ControlFlow::Continue(()),

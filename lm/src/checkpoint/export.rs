@@ -56,7 +56,8 @@ impl Checkpoint {
         }
         weight_map.sort_keys();
         let values: u64 = tensors.iter().map(|tensor| tensor.data.len() as u64).sum();
-        let metadata = json!({ "total_parameters": values, "total_size": values * options.precision.size() });
+        let bytes: u64 = tensors.iter().map(|tensor| size(tensor, options.precision)).sum();
+        let metadata = json!({ "total_parameters": values, "total_size": bytes });
         write_json(&dir.join(INDEX), &json!({ "metadata": metadata, "weight_map": weight_map }))
     }
 
@@ -77,7 +78,7 @@ fn shards<'a, 'b>(tensors: &'a [Written<'b>], options: ExportOptions) -> Vec<&'a
     let mut shards = Vec::new();
     let (mut start, mut bytes) = (0, 0);
     for (index, tensor) in tensors.iter().enumerate() {
-        let size = tensor.data.len() as u64 * options.precision.size();
+        let size = size(tensor, options.precision);
         if index > start && bytes + size > options.shard_bytes {
             shards.push(&tensors[start..index]);
             (start, bytes) = (index, 0);
@@ -88,11 +89,23 @@ fn shards<'a, 'b>(tensors: &'a [Written<'b>], options: ExportOptions) -> Vec<&'a
     shards
 }
 
-/// Writes tensors to a file.
+/// How a tensor is stored: decay rates keep their 32 bits, as `transformers` keeps them.
+fn stored(tensor: &Written<'_>, precision: Precision) -> Precision {
+    if tensor.name.ends_with(".A_log") { Precision::F32 } else { precision }
+}
+
+/// Bytes of a tensor.
+fn size(tensor: &Written<'_>, precision: Precision) -> u64 {
+    tensor.data.len() as u64 * stored(tensor, precision).size()
+}
+
+/// Writes tensors to a file: the wider ones first, then by name.
 pub(super) fn write_file(path: &Path, precision: Precision, tensors: &[Written<'_>]) -> Result<(), CheckpointError> {
-    let header: Vec<_> = tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.shape)).collect();
-    let mut writer = TensorWriter::create(path, precision, &header)?;
-    for tensor in tensors {
+    let mut tensors: Vec<_> = tensors.iter().map(|tensor| (tensor, stored(tensor, precision))).collect();
+    tensors.sort_by_key(|(_, precision)| std::cmp::Reverse(precision.size()));
+    let header: Vec<_> = tensors.iter().map(|(tensor, precision)| (tensor.name.as_str(), tensor.shape, *precision)).collect();
+    let mut writer = TensorWriter::create(path, &header)?;
+    for (tensor, _) in tensors {
         writer.write(tensor.data)?;
     }
     writer.finish()

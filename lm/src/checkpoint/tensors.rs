@@ -247,20 +247,19 @@ impl TensorFile {
 pub struct TensorWriter {
     path: PathBuf,
     out: BufWriter<fs::File>,
-    precision: Precision,
-    /// Name of each tensor, and its values that are still to come.
-    expected: std::collections::VecDeque<(String, usize)>,
+    /// Name and precision of each tensor, and its values that are still to come.
+    expected: std::collections::VecDeque<(String, Precision, usize)>,
 }
 
 impl TensorWriter {
-    /// Starts a file of tensors with these names and shapes, all of one precision; their values follow in this order. The
-    /// same tensors give the same bytes.
+    /// Starts a file of tensors with these names, shapes and precisions; their values follow in this order, in which wider
+    /// ones should come first so that all are aligned. The same tensors give the same bytes.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn create(path: &Path, precision: Precision, tensors: &[(&str, &[usize])]) -> Result<Self, CheckpointError> {
+    pub fn create(path: &Path, tensors: &[(&str, &[usize], Precision)]) -> Result<Self, CheckpointError> {
         let mut offset = 0;
-        let info = |(name, shape): &(&str, &[usize])| {
+        let info = |(name, shape, precision): &(&str, &[usize], Precision)| {
             let bytes = shape.iter().product::<usize>() * precision.size() as usize;
             let start = offset;
             offset += bytes;
@@ -276,31 +275,33 @@ impl TensorWriter {
         let mut out = BufWriter::with_capacity(1 << 20, fs::File::create(path)?);
         out.write_all(&(header.len() as u64).to_le_bytes())?;
         out.write_all(&header)?;
-        let expected = tensors.iter().map(|(name, shape)| ((*name).to_string(), shape.iter().product())).collect();
-        Ok(Self { path: path.to_path_buf(), out, precision, expected })
+        let count = |(name, shape, precision): &(&str, &[usize], Precision)| {
+            ((*name).to_string(), *precision, shape.iter().product())
+        };
+        Ok(Self { path: path.to_path_buf(), out, expected: tensors.iter().map(count).collect() })
     }
 
     /// Adds values of the tensor whose turn it is.
     ///
     /// # Errors
-    /// When the file cannot be written, or a finite value is too large for the precision.
+    /// When the file cannot be written, or a finite value is too large for its precision.
     ///
     /// # Panics
     /// When more values come than were announced.
     pub fn write(&mut self, values: &[f32]) -> Result<(), CheckpointError> {
-        while self.expected.front().is_some_and(|(_, left)| *left == 0) {
+        while self.expected.front().is_some_and(|(.., left)| *left == 0) {
             self.expected.pop_front();
         }
-        let Some((name, left)) = self.expected.front_mut() else {
+        let Some((name, precision, left)) = self.expected.front_mut() else {
             assert!(values.is_empty(), "every announced value is there already");
             return Ok(());
         };
         *left = left.checked_sub(values.len()).expect("values come tensor by tensor");
-        if self.precision == Precision::F32 {
+        if *precision == Precision::F32 {
             return Ok(self.out.write_all(bytemuck::cast_slice(values))?);
         }
         for chunk in values.chunks(CHUNK) {
-            let bytes: Vec<u8> = if self.precision == Precision::Bf16 {
+            let bytes: Vec<u8> = if *precision == Precision::Bf16 {
                 chunk.iter().flat_map(|value| half::bf16::from_f32(*value).to_le_bytes()).collect()
             } else {
                 let lost = |value: &&f32| value.is_finite() && !half::f16::from_f32(**value).is_finite();
@@ -323,7 +324,7 @@ impl TensorWriter {
     /// # Panics
     /// When values are missing.
     pub fn finish(mut self) -> Result<(), CheckpointError> {
-        assert!(self.expected.iter().all(|(_, left)| *left == 0), "every announced value was written");
+        assert!(self.expected.iter().all(|(.., left)| *left == 0), "every announced value was written");
         self.out.flush()?;
         Ok(())
     }

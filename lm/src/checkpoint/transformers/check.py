@@ -64,8 +64,10 @@ for folder in sorted(path for path in ROOT.iterdir() if path.is_dir()):
         origin, _, _ = load(FIXTURES / family)
         theirs = dict(origin.named_parameters())
         for name, ours in model.named_parameters():
-            check(f"{name} has type {ours.dtype}", ours.dtype == dtype)
-            check(f"{name} differs", torch.equal(ours, theirs[name].to(dtype)))
+            # transformers keeps decay rates in 32 bits whatever the rest has.
+            kept = torch.float32 if name.endswith("A_log") else dtype
+            check(f"{name} has type {ours.dtype}", ours.dtype == kept)
+            check(f"{name} differs", torch.equal(ours, theirs[name].to(kept)))
 
 print("\n".join(failures))
 sys.exit(bool(failures))
