@@ -507,7 +507,7 @@ fn run(config: &LoaderConfig, several: &[Ingredient]) -> Result<Data, LoaderErro
     let units: Vec<Box<dyn Units>> = several.iter().map(|ingredient| units(config, ingredient)).collect::<Result<_, _>>()?;
     let n_units: Vec<u64> = units.iter().map(|units| units.n()).collect();
     let starts = starts(config, u64::MAX);
-    let end = config.batches.iter().zip(&starts).last().map_or(0, |(segment, start)| segment.end(*start, u64::MAX).offset);
+    let end = config.batches.iter().zip(&starts).next_back().map_or(0, |(segment, start)| segment.end(*start, u64::MAX).offset);
     let total = end.div_ceil(config.unit() as u64);
     let order = mix::mix(several, &n_units, total, config.unit(), config.seed)?;
     Ok(Data::Run { units, order, starts })

@@ -42,11 +42,14 @@ pub fn tokens(ids: &[i64], length: usize, vocab_size: usize) -> Result<Tokens, I
     Ok(Tokens::new(ids.iter().enumerate().map(check).collect::<Result<_, _>>()?, length))
 }
 
+/// Takes logits piece by piece; may end the computation.
+pub type Sink<'a> = &'a mut dyn FnMut(&[f32]) -> ControlFlow<()>;
+
 /// Log-probabilities of every row's tokens after its first: `[n_sequences, length - 1]`, row after row, in nats.
 ///
 /// With a sink, the logits go to it piece by piece, last axis fastest, as `[n_sequences, length, V]` in all; when it breaks,
 /// the rest is not computed.
-pub fn score(model: &Model, tokens: &Tokens, mut sink: Option<&mut dyn FnMut(&[f32]) -> ControlFlow<()>>) -> Vec<f32> {
+pub fn score(model: &Model, tokens: &Tokens, mut sink: Option<Sink<'_>>) -> Vec<f32> {
     let (length, vocab_size) = (tokens.length, model.config().vocab_size);
     let mut scores = Vec::with_capacity(tokens.n_sequences * (length - 1));
     for piece in Batch::next_token(tokens.clone()).micro_batches((TOKENS_AT_ONCE / length).max(1)) {

@@ -166,8 +166,11 @@ fn family(family: crate::config::Family) -> Checkpoint {
     Checkpoint::new(config, weights)
 }
 
+/// The tensors of a file that stand for one in memory.
+type Spelling<'a> = &'a dyn Fn(&str, &Array) -> Vec<(String, Array)>;
+
 /// What reads from a folder whose tensors are spelled in another way.
-fn respelled(saved: &Checkpoint, spell: &dyn Fn(&str, &Array) -> Vec<(String, Array)>) -> Result<Checkpoint, CheckpointError> {
+fn respelled(saved: &Checkpoint, spell: Spelling<'_>) -> Result<Checkpoint, CheckpointError> {
     let dir = tempfile::tempdir().unwrap();
     saved.write(dir.path()).unwrap();
     let arrays: NamedArrays = saved.weights.iter().flat_map(|(name, array)| spell(name, array)).collect();

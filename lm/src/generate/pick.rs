@@ -126,7 +126,7 @@ fn inverse_cdf(weights: &[f32], target: f64) -> Option<usize> {
         if after > target {
             let first = block * BLOCK;
             let in_block = || of_block.iter().enumerate().map(|(i, weight)| (first + i, *weight));
-            let last = in_block().filter(|(_, weight)| *weight > 0.0).last();
+            let last = in_block().rfind(|(_, weight)| *weight > 0.0);
             return walk(in_block(), target - sum).or(last.map(|(id, _)| id));
         }
         sum = after;

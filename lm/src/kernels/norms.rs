@@ -2,6 +2,8 @@
 //!
 //! Rows are processed in chunks of [`CHUNK`] whatever the number of threads.
 
+#![allow(clippy::too_many_arguments, reason = "rows and their gradients, each a slice")]
+
 use rayon::prelude::*;
 
 use super::rows::{CHUNK, ordered_sum};

@@ -173,10 +173,9 @@ fn growing(counts: &[usize], cycles: usize, seed: u64, odds: impl Fn(usize) -> f
         let mut starts = next.clone();
         for part in 0..n {
             let from = order.len();
-            for bucket in 0..n {
-                let share = shares[bucket][part];
-                order.extend((starts[bucket]..starts[bucket] + share).map(|batch| batch as u32));
-                starts[bucket] += share;
+            for (start, shares) in starts.iter_mut().zip(&shares) {
+                order.extend((*start..*start + shares[part]).map(|batch| batch as u32));
+                *start += shares[part];
             }
             random.shuffle(&mut order[from..]);
         }

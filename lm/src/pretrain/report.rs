@@ -82,6 +82,7 @@ impl Report {
     }
 
     /// Reports a step.
+    #[expect(clippy::too_many_arguments, reason = "everything that a step is reported by")]
     pub(super) fn step(
         &mut self,
         observer: &mut dyn Observer,

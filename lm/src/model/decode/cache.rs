@@ -122,7 +122,11 @@ impl Sequence {
     pub(super) fn new(config: &ModelConfig) -> Self {
         let layers = config.layers.iter().map(|layer| match &layer.mixer {
             Mixer::Attention(attention) => Memory::Attention(Pages::new(attention)),
-            Mixer::GatedDelta(delta) => Memory::Delta(vec![Arc::new(HeadState::new(delta)); delta.n_key_heads]),
+            Mixer::GatedDelta(delta) => {
+                // Heads share the empty state until they write to it.
+                let empty = Arc::new(HeadState::new(delta));
+                Memory::Delta((0..delta.n_key_heads).map(|_| empty.clone()).collect())
+            }
         });
         Self { length: 0, layers: layers.collect() }
     }
