@@ -289,8 +289,7 @@ pub fn read_tensors(path: &Path) -> Result<NamedArrays, CheckpointError> {
 /// # Errors
 /// When the file cannot be written.
 pub fn write_tensors(path: &Path, arrays: &NamedArrays) -> Result<(), CheckpointError> {
-    let header: Vec<_> =
-        arrays.iter().map(|(name, array)| (name.as_str(), array.shape.as_slice(), Precision::F32)).collect();
+    let header: Vec<_> = arrays.iter().map(|(name, array)| (name.as_str(), array.shape.as_slice(), Precision::F32)).collect();
     let mut writer = TensorWriter::create(path, &header)?;
     for array in arrays.values() {
         writer.write(&array.data)?;

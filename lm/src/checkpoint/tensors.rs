@@ -275,9 +275,8 @@ impl TensorWriter {
         let mut out = BufWriter::with_capacity(1 << 20, fs::File::create(path)?);
         out.write_all(&(header.len() as u64).to_le_bytes())?;
         out.write_all(&header)?;
-        let count = |(name, shape, precision): &(&str, &[usize], Precision)| {
-            ((*name).to_string(), *precision, shape.iter().product())
-        };
+        let count =
+            |(name, shape, precision): &(&str, &[usize], Precision)| ((*name).to_string(), *precision, shape.iter().product());
         Ok(Self { path: path.to_path_buf(), out, expected: tensors.iter().map(count).collect() })
     }
 
