@@ -89,6 +89,7 @@ impl Crew {
     }
 
     /// A crew of the calling thread alone.
+    #[cfg(test)]
     pub(crate) fn alone() -> Self {
         Self::new(0)
     }
