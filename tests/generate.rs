@@ -65,7 +65,10 @@ fn what_is_wrong_is_named() {
         }
     };
     let out = ["--out", "out.safetensors"];
-    fails(&[["--ids", ids].as_slice(), &out, &["--tensor", "nothing"]].concat(), &["expected.safetensors", "nothing", "input_ids"]);
+    fails(
+        &[["--ids", ids].as_slice(), &out, &["--tensor", "nothing"]].concat(),
+        &["expected.safetensors", "nothing", "input_ids"],
+    );
     fails(&[["--ids", ids].as_slice(), &out, &["--tensor", "greedy_tokens"]].concat(), &["greedy_tokens", "[48]", "[B, T]"]);
     fails(&[["--ids", ids].as_slice(), &out, &["--top-p", "0"]].concat(), &["top_p", "(0, 1]"]);
     fails(&[["--ids", "nowhere.safetensors"].as_slice(), &out].concat(), &["nowhere.safetensors"]);

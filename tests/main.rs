@@ -6,6 +6,7 @@ mod commands;
 mod errors;
 mod generate;
 mod golden;
+mod hf;
 mod interruption;
 mod lineage;
 mod rerun;

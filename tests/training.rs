@@ -82,3 +82,30 @@ fn exported_models_and_answers(bench: &Bench) {
     let page = std::fs::read_to_string(bench.path(bench.ok(&["report", "r-1", "--html"]).trim())).unwrap();
     assert!(page.contains("<svg"), "{page}");
 }
+
+#[test]
+fn experts_trained_apart_are_merged_and_one_opts_out() {
+    let bench = bench();
+    let recipe = r#"
+import "olmo2" as olmo2;
+import "flex_olmo" as flex;
+let raw = text("texts/*.txt", #{ source: "notes" });
+let tokens = raw.tokenize(raw.train_tokenizer(#{ vocab_size: 320 }));
+let shape = olmo2::model("pico");
+shape.n_layers = 1;
+let how = #{ sequence: 32, batch: 128, micro_batch: 2, tokens: 1280, lr: 0.003 };
+let public = pretrain(shape, tokens, how);
+let one = public.add_expert(tokens, #{ seed: 1 }).pretrain(tokens, flex::own_expert() + how);
+let two = public.add_expert(#{ seed: 2 }).pretrain(tokens, flex::own_expert() + how + #{ seed: 7 });
+let both = merge_experts([one, two], #{ experts_per_token: 3 });
+output("both", both);
+output("without", both.remove_expert(2));
+output("alone", merge_experts([one]));
+"#;
+    bench.write("r.rhai", recipe);
+    let ran = bench.run_ok(&["r.rhai"]);
+    assert_eq!(ran.digests["without"], ran.digests["alone"], "an expert leaves no trace");
+    assert_ne!(ran.digests["one"], ran.digests["two"]);
+    let parameters = |step: &str| ran.figures[step]["model/parameters"];
+    assert!(parameters("both") > parameters("one") && parameters("one") > parameters("public"));
+}

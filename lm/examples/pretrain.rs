@@ -64,8 +64,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let seedling = number("seedling", 0.0)? as u64;
     let mut run = PretrainConfig::new(256, number("batch", 2048.0)? as u64, total - seedling, number("lr", 3e-3)?);
     run.micro_batch = number("micro", 8.0)? as usize;
-    run.rate.warmup_tokens = number("warmup", 6e4)? as u64;
-    run.rate.horizon_tokens = Some(total);
+    run.rate.warmup = number("warmup", 6e4)? as u64;
+    run.rate.horizon = Some(total);
     let mut printer = Printer { start: Instant::now(), sum: 0.0 };
     let source = || -> Result<_, lm::loader::LoaderError> {
         Ok(vec![Ingredient::new("tokens", TokenDirectory::open(&tokens, None)?, 1.0)])
@@ -82,8 +82,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         fs_err::create_dir_all(out.join("grown"))?;
         grow_verified(&small, &[width])?.write(&out.join("grown"))?;
         start = Start::Checkpoint(out.join("grown"));
-        run.rate.start_tokens = seedling;
-        run.rate.rewarm_tokens = number("rewarm", 6e4)? as u64;
+        run.rate.start = seedling;
+        run.rate.rewarm = number("rewarm", 6e4)? as u64;
         run.seed += 1;
     }
     fs_err::create_dir_all(&out)?;

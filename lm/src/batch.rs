@@ -90,6 +90,10 @@ pub struct Batch {
     pub tokens: Tokens,
     /// One target per token, [`IGNORED`] where the position does not count.
     pub targets: Arc<[u32]>,
+    /// Targets that an instance filter took out, which the divisor of the loss counts all the same.
+    pub filtered: usize,
+    /// Rows it took out.
+    pub filtered_rows: usize,
 }
 
 impl Batch {
@@ -99,7 +103,7 @@ impl Batch {
     /// When there is not one target per token.
     pub fn new(tokens: Tokens, targets: Vec<u32>) -> Self {
         assert_eq!(tokens.len(), targets.len(), "one target per token");
-        Self { tokens, targets: targets.into() }
+        Self { tokens, targets: targets.into(), filtered: 0, filtered_rows: 0 }
     }
 
     /// Next-token targets inside each row; the last position of a row is ignored.
@@ -112,18 +116,55 @@ impl Batch {
         Self::new(tokens, targets)
     }
 
+    /// Next-token targets inside each row where the next token is one of `labels`; the last position of a row is ignored.
+    ///
+    /// # Panics
+    /// When there is not one label mark per token.
+    pub fn labelled(tokens: Tokens, labels: &[bool]) -> Self {
+        assert_eq!(tokens.len(), labels.len(), "one mark per token");
+        let mut batch = Self::next_token(tokens);
+        let length = batch.tokens.length;
+        let targets = batch.targets.iter().enumerate().map(|(i, target)| {
+            let trained = (i + 1) % length != 0 && labels[i + 1];
+            if trained { *target } else { IGNORED }
+        });
+        batch.targets = targets.collect();
+        batch
+    }
+
+    /// The same batch without the targets of the rows that `leaves_out` picks.
+    #[must_use]
+    pub fn filter_rows(mut self, leaves_out: impl Fn(&[u32]) -> bool) -> Self {
+        let length = self.tokens.length;
+        let mut targets = self.targets.to_vec();
+        for (row, targets) in self.tokens.ids.chunks(length).zip(targets.chunks_mut(length)) {
+            if leaves_out(row) {
+                self.filtered += targets.iter().filter(|target| **target != IGNORED).count();
+                self.filtered_rows += 1;
+                targets.fill(IGNORED);
+            }
+        }
+        self.targets = targets.into();
+        self
+    }
+
+    /// What the sums of the loss are divided by: the targets that count and those that a filter took out.
+    pub fn divisor(&self) -> usize {
+        self.n_targets() + self.filtered
+    }
+
     /// Number of targets that count.
     pub fn n_targets(&self) -> usize {
         self.targets.iter().filter(|target| **target != IGNORED).count()
     }
 
-    /// Consecutive pieces of at most `n_sequences` rows.
+    /// Consecutive pieces of at most `n_sequences` rows; what was filtered stays with the whole.
     pub fn micro_batches(&self, n_sequences: usize) -> impl Iterator<Item = Batch> + '_ {
         let step = n_sequences.max(1);
         (0..self.tokens.n_sequences).step_by(step).map(move |first| {
             let n = step.min(self.tokens.n_sequences - first);
             let range = first * self.tokens.length..(first + n) * self.tokens.length;
-            Batch { tokens: self.tokens.rows(first, n), targets: self.targets[range].into() }
+            Batch { tokens: self.tokens.rows(first, n), targets: self.targets[range].into(), filtered: 0, filtered_rows: 0 }
         })
     }
 }
@@ -147,5 +188,15 @@ mod tests {
         assert_eq!(parts.len(), 2);
         assert_eq!(&*parts[1].tokens.ids, &[4, 5, 6]);
         assert_eq!(&*parts[1].targets, &[5, 6, IGNORED]);
+    }
+
+    #[test]
+    fn labels_and_filters_decide_what_is_trained() {
+        let tokens = Tokens::new(vec![1, 2, 3, 4, 5, 6], 3);
+        let batch = Batch::labelled(tokens, &[false, true, false, true, false, true]);
+        assert_eq!(&*batch.targets, &[2, IGNORED, IGNORED, IGNORED, 6, IGNORED]);
+        let batch = batch.filter_rows(|row| row[0] == 4);
+        assert_eq!(&*batch.targets, &[2, IGNORED, IGNORED, IGNORED, IGNORED, IGNORED]);
+        assert_eq!((batch.n_targets(), batch.divisor(), batch.filtered_rows), (1, 2, 1));
     }
 }

@@ -22,6 +22,7 @@ pub mod loader;
 pub mod model;
 pub mod observe;
 pub mod optim;
+pub mod parallel;
 pub mod pretrain;
 pub mod random;
 pub mod reward;

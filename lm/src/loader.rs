@@ -1,19 +1,37 @@
-//! From token files to training batches: fixed windows, their order, mixes of several sources.
+//! From token files to training batches: what an instance is, their order, mixes of several sources.
 //!
-//! As OLMo-core's fixed-sequence-length dataset: every file is cut into consecutive windows, a remainder is dropped, and
-//! windows are shuffled anew each epoch with NumPy's generator seeded by `seed + epoch`. Any batch is reached directly by
-//! its number, so a run resumes without replaying. Knows no model and no tokenizer.
+//! As OLMo-core's datasets: files become instances (windows, packed or single documents, pieces of variable length), which
+//! are shuffled anew each epoch with NumPy's generator seeded by `seed + epoch`. Any batch is reached directly by its
+//! number, so a run resumes without replaying. Knows no model and no tokenizer.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::batch::{Batch, Tokens};
 use crate::shuffle::Pcg64;
 
+pub mod batches;
 pub mod directory;
+mod files;
+mod mix;
+mod packed;
+mod padded;
 pub mod recorded;
+mod repetition;
+mod variable;
+mod windows;
 
+use batches::{Place, Segment};
+use files::{Files, Units};
 use recorded::Recorded;
+
+pub use packed::LongDocuments;
+pub use padded::PaddedDocuments;
+pub use repetition::RepetitionFilter;
+pub use variable::{Curriculum, Cycles};
 
 /// Why tokens could not be read.
 pub type ReadError = Box<dyn std::error::Error + Send + Sync>;
@@ -66,6 +84,9 @@ pub enum LoaderError {
     /// A recording cannot be replayed as asked.
     #[error("recorded batches: {0}")]
     Recording(String),
+    /// Settings do not go together.
+    #[error("data order: {0}")]
+    Settings(String),
     /// The batch is not a whole number of sequences.
     #[error("a batch of {batch_tokens} tokens is not a whole number of sequences of {length}")]
     Batch {
@@ -86,6 +107,23 @@ pub trait TokenSource: Send + Sync {
     /// # Errors
     /// When the file cannot be read there.
     fn read(&self, file: usize, start: u64, out: &mut [u32]) -> Result<(), ReadError>;
+
+    /// Sets `labels` to false where the tokens of file `file` from `start` on are not to be predicted. Without a mask all
+    /// are.
+    ///
+    /// # Errors
+    /// When the mask cannot be read there.
+    fn read_labels(&self, _file: usize, _start: u64, _labels: &mut [bool]) -> Result<(), ReadError> {
+        Ok(())
+    }
+
+    /// The documents of a file in order, each ending with `eos`; what follows the last end is none.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    fn documents(&self, file: usize, eos: u32) -> Result<Vec<Range<u64>>, ReadError> {
+        files::documents_by_end(self, file, eos)
+    }
 
     /// All ids are below this, if known.
     fn vocab_size(&self) -> Option<u64> {
@@ -142,7 +180,7 @@ impl std::fmt::Debug for Ingredient {
 }
 
 /// Documents a token may attend to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DocumentMask {
     /// All earlier tokens of the window, whatever document they are from (all OLMo pretraining).
@@ -152,23 +190,134 @@ pub enum DocumentMask {
     Within,
 }
 
-/// How batches are cut and ordered.
+/// What an instance is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Instances {
+    /// Consecutive windows of each file; a file's remainder is dropped.
+    #[default]
+    Windows,
+    /// Whole documents packed into sequences, best fit first.
+    Packed {
+        /// What becomes of documents longer than a sequence.
+        long_documents: LongDocuments,
+        /// Consecutive files that are packed together; 1 in OLMo-core, 8 in Olmo 3's long-context stage.
+        group: usize,
+    },
+    /// One document each, cut off or filled up to the length of a sequence.
+    Padded,
+    /// Pieces of documents whose lengths are powers of two up to the sequence length, a batch of one length each.
+    Variable {
+        /// Tokens of the shortest piece; what is shorter is dropped.
+        shortest: usize,
+        /// In which order lengths are seen.
+        curriculum: Curriculum,
+    },
+}
+
+/// The part of every batch that one of several processes has: instances `rank`, `rank + world`, and so on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Number of this process.
+    pub rank: usize,
+    /// Number of processes.
+    pub world: usize,
+}
+
+impl Share {
+    /// The whole batch.
+    pub const WHOLE: Self = Self { rank: 0, world: 1 };
+}
+
+/// How batches are cut and ordered.
+#[derive(Clone, Debug, PartialEq)]
 pub struct LoaderConfig {
-    /// Tokens of a sequence.
-    pub sequence_length: usize,
-    /// Tokens of a batch, a multiple of the sequence length.
-    pub batch_tokens: u64,
-    /// Batches of the whole run; a mix of several sources needs it to fix how often each window is seen.
-    pub n_batches: u64,
+    /// The batches of the whole run; a mix of several sources needs it to fix how often each instance is seen.
+    pub batches: Vec<Segment>,
+    /// What an instance is.
+    pub instances: Instances,
+    /// Windows are shuffled in groups of this many tokens, so that their order stays the same when the sequence length
+    /// changes (OLMo-core's `max_target_sequence_length`); `None`: the longest sequence of the run.
+    pub max_sequence_length: Option<usize>,
     /// Seed of the order.
     pub seed: u64,
+    /// Seed of CPython's permutation of the files, before they are cut; `None`: files as they are.
+    pub file_order_seed: Option<u64>,
     /// What a token may attend to.
     pub document_mask: DocumentMask,
+    /// Which instances are not trained on.
+    pub filter: Option<RepetitionFilter>,
+    /// The process's share of a batch.
+    pub share: Share,
     /// Vocabulary of the model; sources with larger ids are refused.
     pub vocab_size: usize,
     /// The token that ends a document, where the source does not know it.
     pub eos: u32,
+    /// The token that fills up a sequence.
+    pub pad: u32,
+}
+
+impl LoaderConfig {
+    /// Windows of one length in batches of one size, ordered by `seed`, for ids below `vocab_size`.
+    pub fn windows(sequence_length: usize, batch_tokens: u64, n_batches: u64, seed: u64, vocab_size: usize) -> Self {
+        Self {
+            batches: vec![Segment { n_batches, batch_tokens, sequence_length }],
+            instances: Instances::Windows,
+            max_sequence_length: None,
+            seed,
+            file_order_seed: None,
+            document_mask: DocumentMask::None,
+            filter: None,
+            share: Share::WHOLE,
+            vocab_size,
+            eos: 0,
+            pad: 1,
+        }
+    }
+
+    /// The longest sequence.
+    fn longest(&self) -> usize {
+        self.batches.iter().map(|segment| segment.sequence_length).max().unwrap_or(0)
+    }
+
+    /// Tokens of a unit of the order.
+    fn unit(&self) -> usize {
+        self.max_sequence_length.unwrap_or(self.longest())
+    }
+
+    fn check(&self) -> Result<(), LoaderError> {
+        let fail = |text: String| Err(LoaderError::Settings(text));
+        let unit = self.unit();
+        for Segment { batch_tokens, sequence_length: length, .. } in &self.batches {
+            if *length == 0 || *batch_tokens == 0 || !batch_tokens.is_multiple_of(*length as u64) {
+                return Err(LoaderError::Batch { batch_tokens: *batch_tokens, length: *length });
+            }
+            if !unit.is_multiple_of(*length) {
+                return fail(format!("sequences of {length} tokens do not divide the longest of {unit}; use powers of two"));
+            }
+            if !(batch_tokens / *length as u64).is_multiple_of(self.share.world as u64) {
+                return fail(format!("a batch of {batch_tokens} tokens does not divide among {} processes", self.share.world));
+            }
+            if self.instances != Instances::Windows && *length != unit {
+                return fail(format!("only windows can change their length; it is {length} here and {unit} elsewhere"));
+            }
+        }
+        if matches!(self.instances, Instances::Variable { .. }) && self.batches.len() > 1 {
+            return fail("batches of variable sequences cannot change their size".into());
+        }
+        Ok(())
+    }
+}
+
+/// A sequence of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// Number of the source.
+    pub ingredient: usize,
+    /// Number of the unit in the source: a window, bin or document.
+    pub unit: u64,
+    /// Its first token in the unit.
+    pub offset: u64,
 }
 
 /// Makes the batches of a run.
@@ -176,258 +325,206 @@ pub struct LoaderConfig {
 pub struct Loader {
     config: LoaderConfig,
     ingredients: Vec<Ingredient>,
-    /// Per ingredient, the files' windows: `(file, first window number)`.
-    files: Vec<Vec<u64>>,
-    order: Order,
+    data: Data,
 }
 
-/// The order of windows.
+/// What there is to read and in which order.
 #[derive(Debug)]
-enum Order {
-    /// One source: epoch after epoch; the shuffled epoch last used is kept.
-    Epochs { n_windows: u64, current: std::sync::Mutex<(u64, Arc<[u32]>)> },
-    /// A mix: every instance of the run, as `(ingredient, window)`.
-    Run(Vec<(u32, u32)>),
-    /// Recorded batches, one after the other.
-    Recorded,
+enum Data {
+    /// One source: epoch after epoch; the shuffled epoch last used is kept. Where each segment starts.
+    Epochs { units: Box<dyn Units>, starts: Vec<Place>, current: std::sync::Mutex<(u64, Arc<[u32]>)> },
+    /// A mix: every unit of the run, as `(ingredient, unit)`.
+    Run { units: Vec<Box<dyn Units>>, order: Vec<(u32, u32)>, starts: Vec<Place> },
+    /// Sequences of different lengths.
+    Variable(variable::Variable),
 }
 
 impl Loader {
     /// A loader over one source or a mix.
     ///
     /// # Errors
-    /// When the sources are too short or the ratios do not add up to 1.
+    /// When the sources are too short, the ratios do not add up to 1, or settings do not go together.
     pub fn new(config: LoaderConfig, ingredients: Vec<Ingredient>) -> Result<Self, LoaderError> {
-        let length = config.sequence_length as u64;
-        if length == 0 || config.batch_tokens == 0 || !config.batch_tokens.is_multiple_of(length) {
-            return Err(LoaderError::Batch { batch_tokens: config.batch_tokens, length: config.sequence_length });
-        }
+        config.check()?;
         for Ingredient { label, tokens, .. } in &ingredients {
             if let Some(ids) = tokens.vocab_size().filter(|ids| *ids > config.vocab_size as u64) {
                 return Err(LoaderError::Vocabulary { label: label.clone(), ids, model: config.vocab_size });
             }
         }
-        let files: Vec<Vec<u64>> = ingredients
-            .iter()
-            .map(|ingredient| ingredient.tokens.file_lengths().iter().map(|tokens| tokens / length).collect())
-            .collect();
-        let n_windows: Vec<u64> = files.iter().map(|windows| windows.iter().sum()).collect();
-        let order = match ingredients.as_slice() {
-            [] => return Err(LoaderError::Mix("there is no source".into())),
-            all if all.iter().any(|ingredient| ingredient.tokens.recorded().is_some()) => {
-                check_recorded(&config, all)?;
-                Order::Recorded
+        let data = match (ingredients.as_slice(), config.instances) {
+            ([], _) => return Err(LoaderError::Mix("there is no source".into())),
+            (all, _) if all.iter().any(|ingredient| ingredient.tokens.recorded().is_some()) => replay(&config, all)?,
+            ([only], Instances::Variable { shortest, curriculum }) => {
+                let files = Files::new(only.tokens.clone(), config.file_order_seed);
+                let lengths = [shortest, config.longest()];
+                let batch = config.batches.first().map_or(0, |segment| segment.batch_tokens);
+                Data::Variable(variable::Variable::new(files, lengths, curriculum, batch, config.seed, config.eos)?)
             }
-            [only] => {
-                let wanted = config.batch_tokens / length;
-                if n_windows[0] < wanted {
-                    let (label, windows) = (only.label.clone(), n_windows[0]);
-                    return Err(LoaderError::TooSmall { label, windows, length: config.sequence_length, wanted });
-                }
-                Order::Epochs { n_windows: n_windows[0], current: std::sync::Mutex::new((0, Arc::new([]))) }
+            (_, Instances::Variable { .. }) => {
+                return Err(LoaderError::Settings("variable sequences come from one source, not from a mix".into()));
             }
-            several => Order::Run(mix(config, several, &n_windows)?),
+            ([only], _) => epochs(&config, only)?,
+            (several, _) => run(&config, several)?,
         };
-        Ok(Self { config, ingredients, files, order })
+        Ok(Self { config, ingredients, data })
     }
 
-    fn instances_per_batch(&self) -> u64 {
-        self.config.batch_tokens / self.config.sequence_length as u64
-    }
-
-    /// The windows of batch `number` (0-based): `(ingredient, window)` per sequence.
-    pub fn instances(&self, number: u64) -> Vec<(usize, u64)> {
-        let per_batch = self.instances_per_batch();
-        match &self.order {
-            Order::Recorded => (number * per_batch..(number + 1) * per_batch).map(|window| (0, window)).collect(),
-            Order::Run(all) => {
-                let start = (number * per_batch) as usize;
-                all[start..start + per_batch as usize].iter().map(|(i, w)| (*i as usize, u64::from(*w))).collect()
+    /// The sequence length and the instances of this process's share of batch `number` (0-based).
+    ///
+    /// # Panics
+    /// When the run has no such batch.
+    pub fn instances(&self, number: u64) -> (usize, Vec<Instance>) {
+        let at = batches::position(&self.config.batches, number).expect("the run has this batch");
+        let unit = self.config.unit() as u64;
+        let length = at.segment.sequence_length as u64;
+        let Share { rank, world } = self.config.share;
+        let all = (0..at.segment.batch_tokens / length).skip(rank).step_by(world).map(|i| i * length);
+        let instances = match &self.data {
+            Data::Run { order, starts, .. } => {
+                let start = at.segment.place(starts[at.index], u64::MAX, at.number).offset;
+                all.map(|token| {
+                    let (ingredient, number) = order[((start + token) / unit) as usize];
+                    Instance { ingredient: ingredient as usize, unit: u64::from(number), offset: (start + token) % unit }
+                })
+                .collect()
             }
-            Order::Epochs { n_windows, current } => {
-                let batches_per_epoch = n_windows / per_batch;
-                let epoch = number / batches_per_epoch + 1;
+            Data::Epochs { units, starts, current } => {
+                let n = units.n();
+                let place = at.segment.place(starts[at.index], n * unit, at.number);
                 let mut current = current.lock().expect("no code panics while holding the order");
-                if current.0 != epoch {
-                    *current = (epoch, shuffled(*n_windows, self.config.seed.wrapping_add(epoch)));
+                if current.0 != place.epoch {
+                    *current = (place.epoch, shuffled(n, self.config.seed.wrapping_add(place.epoch)));
                 }
-                let start = (number % batches_per_epoch * per_batch) as usize;
-                current.1[start..start + per_batch as usize].iter().map(|window| (0, u64::from(*window))).collect()
+                all.map(|token| Instance {
+                    ingredient: 0,
+                    unit: u64::from(current.1[((place.offset + token) / unit) as usize]),
+                    offset: (place.offset + token) % unit,
+                })
+                .collect()
             }
-        }
+            Data::Variable(variable) => {
+                let (length, places) = variable.batch(number, [rank, world]);
+                let instance = |(file, start): (usize, u64)| Instance { ingredient: 0, unit: file as u64, offset: start };
+                return (length, places.into_iter().map(instance).collect());
+            }
+        };
+        (length as usize, instances)
     }
 
-    /// Batch `number` (0-based).
+    /// This process's share of batch `number` (0-based).
     ///
     /// # Errors
     /// When a file cannot be read.
+    ///
+    /// # Panics
+    /// When the run has no such batch.
     pub fn batch(&self, number: u64) -> Result<Batch, LoaderError> {
-        let length = self.config.sequence_length;
-        let instances = self.instances(number);
+        let (length, instances) = self.instances(number);
         let mut ids = vec![0; instances.len() * length];
-        for (row, (ingredient, window)) in ids.chunks_exact_mut(length).zip(instances) {
-            let mut window = window;
-            let mut file = 0;
-            while window >= self.files[ingredient][file] {
-                window -= self.files[ingredient][file];
-                file += 1;
+        let mut labels = vec![true; ids.len()];
+        for ((row, labels), instance) in ids.chunks_exact_mut(length).zip(labels.chunks_exact_mut(length)).zip(instances) {
+            let Instance { ingredient, unit, offset } = instance;
+            match &self.data {
+                Data::Epochs { units, .. } => units.read(unit, offset, row, labels),
+                Data::Run { units, .. } => units[ingredient].read(unit, offset, row, labels),
+                Data::Variable(variable) => variable.read(unit as usize, offset, row, labels),
             }
-            let tokens = &self.ingredients[ingredient].tokens;
-            tokens.read(file, window * length as u64, row).map_err(LoaderError::Read)?;
+            .map_err(LoaderError::Read)?;
         }
         let tokens = Tokens::new(ids, length);
-        Ok(Batch::next_token(match self.config.document_mask {
+        let tokens = match self.config.document_mask {
             DocumentMask::None => tokens,
             DocumentMask::Within => tokens.within_documents(self.ingredients[0].tokens.eos().unwrap_or(self.config.eos)),
-        }))
+        };
+        let batch = Batch::labelled(tokens, &labels);
+        Ok(match self.config.filter {
+            None => batch,
+            Some(filter) => batch.filter_rows(|row| filter.leaves_out(row)),
+        })
     }
 }
 
 /// Recorded batches are taken alone, whole, and at most once.
 fn check_recorded(config: &LoaderConfig, ingredients: &[Ingredient]) -> Result<(), LoaderError> {
-    let ([Ingredient { label, tokens, .. }], Some(recorded)) = (ingredients, ingredients[0].tokens.recorded()) else {
+    let ([Ingredient { label, .. }], Some(recorded)) = (ingredients, ingredients[0].tokens.recorded()) else {
         return Err(LoaderError::Recording("they are trained on alone, not in a mix".into()));
     };
     let Recorded { steps, rows, length, .. } = recorded;
-    if config.sequence_length != length || config.batch_tokens != recorded.batch_tokens() {
-        let (wanted, tokens) = (config.sequence_length, config.batch_tokens);
+    let &[Segment { n_batches, batch_tokens, sequence_length }] = config.batches.as_slice() else {
+        return Err(LoaderError::Recording("their sizes cannot change during the run".into()));
+    };
+    if config.instances != Instances::Windows || config.filter.is_some() {
+        return Err(LoaderError::Recording("they are trained on as they are: neither packed, padded nor filtered".into()));
+    }
+    if sequence_length != length || batch_tokens != recorded.batch_tokens() {
+        let (wanted, tokens) = (sequence_length, batch_tokens);
         return Err(LoaderError::Recording(format!(
             "`{label}` has {rows} sequences of {length} tokens a batch, not batches of {tokens} tokens in sequences of {wanted}"
         )));
     }
-    debug_assert_eq!(tokens.file_lengths(), [recorded.tokens()]);
-    if config.n_batches > steps {
-        return Err(LoaderError::Recording(format!("`{label}` has {steps} batches, fewer than the {} steps", config.n_batches)));
+    if n_batches > steps {
+        return Err(LoaderError::Recording(format!("`{label}` has {steps} batches, fewer than the {n_batches} steps")));
     }
     Ok(())
 }
 
-fn shuffled(n: u64, seed: u64) -> Arc<[u32]> {
-    let mut windows: Vec<u32> = (0..n as u32).collect();
-    Pcg64::new(seed).shuffle(&mut windows);
-    windows.into()
+/// Recorded batches, one after the other.
+fn replay(config: &LoaderConfig, ingredients: &[Ingredient]) -> Result<Data, LoaderError> {
+    check_recorded(config, ingredients)?;
+    let units: Vec<Box<dyn Units>> = vec![units(config, &ingredients[0])?];
+    let order = (0..units[0].n() as u32).map(|window| (0, window)).collect();
+    Ok(Data::Run { units, order, starts: starts(config, u64::MAX) })
 }
 
-/// All instances of a run over several sources: each gives its share (largest remainders make up the whole), epoch after
-/// epoch of its own windows, and the union is shuffled.
-fn mix(config: LoaderConfig, ingredients: &[Ingredient], n_windows: &[u64]) -> Result<Vec<(u32, u32)>, LoaderError> {
-    let sum: f64 = ingredients.iter().map(|ingredient| ingredient.ratio).sum();
-    if let Some(bad) = ingredients.iter().find(|ingredient| !(ingredient.ratio > 0.0 && ingredient.ratio <= 1.0)) {
-        return Err(LoaderError::Mix(format!("source `{}` has ratio {}, which is not in (0, 1]", bad.label, bad.ratio)));
-    }
-    if (sum - 1.0).abs() > 1e-6 {
-        return Err(LoaderError::Mix(format!("the ratios add up to {sum}, not to 1")));
-    }
-    let total = config.n_batches * (config.batch_tokens / config.sequence_length as u64);
-    let exact: Vec<f64> = ingredients.iter().map(|ingredient| ingredient.ratio / sum * total as f64).collect();
-    let mut take: Vec<u64> = exact.iter().map(|x| x.floor() as u64).collect();
-    let mut by_remainder: Vec<usize> = (0..exact.len()).collect();
-    by_remainder.sort_by(|a, b| (exact[*b].fract()).total_cmp(&exact[*a].fract()).then(a.cmp(b)));
-    let missing = total.saturating_sub(take.iter().sum()) as usize;
-    for i in by_remainder.into_iter().cycle().take(missing) {
-        take[i] += 1;
-    }
-    let mut all = Vec::with_capacity(total as usize);
-    for (i, ((ingredient, take), n)) in ingredients.iter().zip(take).zip(n_windows).enumerate() {
-        if *n == 0 && take > 0 {
-            let (label, length) = (ingredient.label.clone(), config.sequence_length);
-            return Err(LoaderError::TooSmall { label, windows: 0, length, wanted: 1 });
+/// The units of a source.
+fn units(config: &LoaderConfig, ingredient: &Ingredient) -> Result<Box<dyn Units>, LoaderError> {
+    let files = Files::new(ingredient.tokens.clone(), config.file_order_seed);
+    let (unit, eos, pad) = (config.unit(), config.eos, config.pad);
+    Ok(match config.instances {
+        Instances::Windows => Box::new(windows::Windows::new(files, unit)),
+        Instances::Padded => Box::new(padded::Padded::new(files, unit, eos, pad).map_err(LoaderError::Read)?),
+        Instances::Packed { long_documents, group } => {
+            Box::new(packed::Packed::new(files, unit, long_documents, group, eos, pad).map_err(LoaderError::Read)?)
         }
-        let epochs = take.div_ceil((*n).max(1));
-        let windows = (1..=epochs).flat_map(|epoch| shuffled(*n, config.seed.wrapping_add(epoch)).to_vec());
-        all.extend(windows.take(take as usize).map(|window| (i as u32, window)));
+        Instances::Variable { .. } => return Err(LoaderError::Settings("variable sequences are not of one length".into())),
+    })
+}
+
+fn epochs(config: &LoaderConfig, only: &Ingredient) -> Result<Data, LoaderError> {
+    let units = units(config, only)?;
+    let (n, unit) = (units.n(), config.unit());
+    let tokens = n * unit as u64;
+    let largest = config.batches.iter().map(|segment| segment.batch_tokens).max().unwrap_or(0);
+    if tokens < largest {
+        let wanted = largest.div_ceil(unit as u64);
+        return Err(LoaderError::TooSmall { label: only.label.clone(), windows: n, length: unit, wanted });
     }
-    Pcg64::new(config.seed).shuffle(&mut all);
-    Ok(all)
+    let starts = starts(config, tokens);
+    Ok(Data::Epochs { units, starts, current: std::sync::Mutex::new((0, Arc::new([]))) })
+}
+
+fn run(config: &LoaderConfig, several: &[Ingredient]) -> Result<Data, LoaderError> {
+    let units: Vec<Box<dyn Units>> = several.iter().map(|ingredient| units(config, ingredient)).collect::<Result<_, _>>()?;
+    let n_units: Vec<u64> = units.iter().map(|units| units.n()).collect();
+    let starts = starts(config, u64::MAX);
+    let end = config.batches.iter().zip(&starts).last().map_or(0, |(segment, start)| segment.end(*start, u64::MAX).offset);
+    let total = end.div_ceil(config.unit() as u64);
+    let order = mix::mix(several, &n_units, total, config.unit(), config.seed)?;
+    Ok(Data::Run { units, order, starts })
+}
+
+/// Where each segment starts, when an epoch has `tokens` tokens.
+fn starts(config: &LoaderConfig, tokens: u64) -> Vec<Place> {
+    let first = Place { epoch: 1, offset: 0 };
+    let each = config.batches.iter().scan(first, |at, segment| Some(std::mem::replace(at, segment.end(*at, tokens))));
+    each.collect()
+}
+
+fn shuffled(n: u64, seed: u64) -> Arc<[u32]> {
+    let mut units: Vec<u32> = (0..n as u32).collect();
+    Pcg64::new(seed).shuffle(&mut units);
+    units.into()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config(n_batches: u64) -> LoaderConfig {
-        LoaderConfig {
-            sequence_length: 4,
-            batch_tokens: 12,
-            n_batches,
-            seed: 34521,
-            document_mask: DocumentMask::None,
-            vocab_size: 4000,
-            eos: 0,
-        }
-    }
-
-    fn ingredient(label: &str, tokens: Vec<u32>, ratio: f64) -> Ingredient {
-        Ingredient::new(label, tokens, ratio)
-    }
-
-    /// Files of different lengths whose tokens say where they are from.
-    struct Files(Vec<u32>);
-
-    impl TokenSource for Files {
-        fn file_lengths(&self) -> Vec<u64> {
-            self.0.iter().map(|n| u64::from(*n)).collect()
-        }
-        fn read(&self, file: usize, start: u64, out: &mut [u32]) -> Result<(), ReadError> {
-            for (i, token) in out.iter_mut().enumerate() {
-                *token = 1000 * file as u32 + start as u32 + i as u32;
-            }
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn the_order_of_an_epoch_is_olmo_cores() {
-        let loader = Loader::new(config(10), vec![ingredient("all", (0..4000).collect(), 1.0)]).unwrap();
-        let windows: Vec<u64> = (0..2).flat_map(|b| loader.instances(b)).map(|(_, window)| window).collect();
-        assert_eq!(windows, [905, 250, 414, 554, 333, 834]);
-        assert_eq!(&loader.batch(0).unwrap().tokens.ids[..4], &[3620, 3621, 3622, 3623]);
-    }
-
-    #[test]
-    fn an_epoch_sees_every_window_once_and_the_next_in_another_order() {
-        // 10 windows, 3 per batch: 3 batches per epoch, one window left out.
-        let loader = Loader::new(config(6), vec![ingredient("all", (0..43).collect(), 1.0)]).unwrap();
-        let epoch = |e: u64| -> Vec<u64> { (3 * e..3 * e + 3).flat_map(|b| loader.instances(b)).map(|x| x.1).collect() };
-        let (first, second) = (epoch(0), epoch(1));
-        let mut sorted = first.clone();
-        sorted.sort_unstable();
-        sorted.dedup();
-        assert_eq!(sorted.len(), 9);
-        assert_ne!(first, second);
-        assert_eq!(first, epoch(0), "batches are reached directly");
-    }
-
-    #[test]
-    fn windows_never_span_files() {
-        let files = Ingredient { label: "files".into(), tokens: Arc::new(Files(vec![7, 3, 9])), ratio: 1.0 };
-        let loader = Loader::new(config(1), vec![files]).unwrap();
-        let batch = loader.batch(0).unwrap();
-        let mut starts: Vec<u32> = batch.tokens.ids.chunks(4).map(|row| row[0]).collect();
-        starts.sort_unstable();
-        assert_eq!(starts, [0, 2000, 2004]);
-    }
-
-    #[test]
-    fn a_mix_gives_each_source_its_share() {
-        let sources = || vec![ingredient("web", (0..400).collect(), 0.75), ingredient("maths", (1000..1040).collect(), 0.25)];
-        let loader = Loader::new(config(20), sources()).unwrap();
-        let all: Vec<(usize, u64)> = (0..20).flat_map(|b| loader.instances(b)).collect();
-        assert_eq!(all.iter().filter(|x| x.0 == 1).count(), 15);
-        // 15 instances of 10 windows: every window once or twice.
-        for window in 0..10 {
-            let n = all.iter().filter(|x| **x == (1, window)).count();
-            assert!((1..=2).contains(&n), "{window}: {n}");
-        }
-        let again = Loader::new(config(20), sources()).unwrap();
-        assert_eq!(again.instances(7), loader.instances(7));
-    }
-
-    #[test]
-    fn unusable_sources_are_named() {
-        let error = Loader::new(config(1), vec![ingredient("web", vec![0; 8], 1.0)]).unwrap_err().to_string();
-        assert!(error.contains("`web`") && error.contains('2'), "{error}");
-        let sources = vec![ingredient("a", vec![0; 80], 0.5), ingredient("b", vec![0; 80], 0.4)];
-        assert!(Loader::new(config(1), sources).unwrap_err().to_string().contains("0.9"));
-    }
-}
+mod tests;

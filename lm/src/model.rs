@@ -10,7 +10,7 @@ use burn::tensor::{Device, Tensor};
 use crate::batch::{Batch, Tokens};
 use crate::config::ModelConfig;
 use crate::init::{initial_weights, parameter_shapes};
-use crate::kernels::{Kernels, LossScale};
+use crate::kernels::{Kernels, LossScale, Precision};
 use crate::weights::NamedArrays;
 
 mod build;
@@ -18,10 +18,11 @@ pub mod decode;
 mod forward;
 mod linear_attention;
 pub mod parameters;
+pub mod recompute;
 mod router;
 
 pub use linear_attention::{LinearAttention, Taps};
-pub use router::{RouterLosses, RouterScale};
+pub use router::{RouterFigures, RouterLosses, RouterScale};
 
 /// Why weights do not make a model.
 #[derive(Debug, thiserror::Error)]
@@ -125,6 +126,8 @@ pub struct Model {
     config: ModelConfig,
     #[module(skip)]
     kernels: Kernels,
+    #[module(skip)]
+    precision: Precision,
 }
 
 /// The loss of a batch.
@@ -146,6 +149,18 @@ pub struct LossValues {
 }
 
 impl Loss {
+    /// The head's three numbers, with what the routers add to the first.
+    fn new(values: Tensor<1>, routers: Option<RouterLosses>) -> Self {
+        match routers {
+            None => Self { values, routers: None },
+            Some(routers) => {
+                let total = values.clone().narrow(0, 0, 1).add(routers.total.clone());
+                let values = Tensor::cat(vec![total, values.narrow(0, 1, 2)], 0);
+                Self { values, routers: Some(routers) }
+            }
+        }
+    }
+
     /// The scalar to differentiate, `[1]`.
     pub fn tensor(&self) -> Tensor<1> {
         self.values.clone().narrow(0, 0, 1)
@@ -198,7 +213,7 @@ impl Model {
         let mut build = build::Builder { weights: &mut weights, device };
         let trunk = build.trunk(config);
         let lm_head = if config.tie_word_embeddings { None } else { Some(build.matrix("lm_head")) };
-        Ok(Self { model: trunk, lm_head, config: config.clone(), kernels: Kernels::default() })
+        Ok(Self { model: trunk, lm_head, config: config.clone(), kernels: Kernels::on(device), precision: Precision::F32 })
     }
 
     /// The parameters, copied to the host.
@@ -228,6 +243,19 @@ impl Model {
         self
     }
 
+    /// The type the model computes in.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// The same model computing in `precision`.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self.kernels = self.kernels.in_precision(precision);
+        self
+    }
+
     /// The head's weight, `[V, d]`: `hidden` times its transpose are the logits.
     pub fn head_weight(&self) -> Tensor<2> {
         self.lm_head.as_ref().unwrap_or(&self.model.embed_tokens).weight.val()
@@ -249,14 +277,7 @@ impl Model {
     pub fn loss(&self, batch: &Batch, scale: LossScale) -> Loss {
         let (hidden, routers) = self.forward(&batch.tokens);
         let values = self.kernels.cross_entropy(hidden, self.head_weight(), &batch.targets, scale);
-        match router::losses(&routers, scale.router) {
-            None => Loss { values, routers: None },
-            Some(routers) => {
-                let total = values.clone().narrow(0, 0, 1).add(routers.total.clone());
-                let values = Tensor::cat(vec![total, values.narrow(0, 1, 2)], 0);
-                Loss { values, routers: Some(routers) }
-            }
-        }
+        Loss::new(values, router::losses(self.kernels, &routers, scale.router))
     }
 
     /// Log-probability of each target (natural logarithm), 0 where it is ignored: `[n]`, row after row; differentiable.

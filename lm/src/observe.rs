@@ -21,6 +21,11 @@ pub trait Observer {
     fn elapsed(&self) -> f64 {
         0.0
     }
+
+    /// Floating-point operations per second that the device can do, if known. Decides only what is reported.
+    fn peak_flops(&self) -> Option<f64> {
+        None
+    }
 }
 
 /// Ignores everything and never stops.

@@ -4,16 +4,25 @@
 //! correction (Loshchilov and Hutter, arXiv 1711.05101; as OLMo-core applies it). Knows no data and no schedule: the
 //! caller passes each step's learning rate and a loss already divided by the targets of the whole batch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::distributed::{ReduceOperation, all_reduce};
+use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use crate::init::{Role, role};
-use crate::kernels::{Kernels, UpdateScale};
-use crate::model::{Model, parameters};
+use crate::batch::Batch;
+use crate::init::parameter_shapes;
+use crate::kernels::{Kernels, LossScale, UpdateScale};
+use crate::model::recompute::Recompute;
+use crate::model::{Loss, Model, parameters};
 use crate::weights::{Array, NamedArrays};
+
+pub mod rules;
+pub mod skip;
+
+use rules::{Rule, RuleError, Rules};
+use skip::{History, SkipStepConfig};
 
 /// Constants of AdamW.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,6 +66,8 @@ struct Moments {
 #[derive(Debug)]
 pub struct AdamW {
     config: AdamWConfig,
+    /// Of the parameters that are treated differently; all others have the standard one.
+    rules: BTreeMap<String, Rule>,
     step: u64,
     moments: BTreeMap<String, Moments>,
     restored: OptimizerState,
@@ -70,7 +81,20 @@ impl AdamW {
 
     /// An optimiser that goes on from `state`. Parameters without moments start from 0.
     pub fn from_state(config: AdamWConfig, state: OptimizerState) -> Self {
-        Self { config, step: state.step, moments: BTreeMap::new(), restored: state }
+        Self { config, rules: BTreeMap::new(), step: state.step, moments: BTreeMap::new(), restored: state }
+    }
+
+    /// The same optimiser under `rules`, for the parameters of `model`. Call before the first update.
+    ///
+    /// # Errors
+    /// When a glob matches no parameter, two groups share one, or rows are not there.
+    pub fn with_rules(mut self, rules: &Rules, model: &Model) -> Result<Self, RuleError> {
+        self.rules = rules.resolve(&parameter_shapes(model.config()))?;
+        Ok(self)
+    }
+
+    fn rule(&self, name: &str) -> Rule {
+        self.rules.get(name).cloned().unwrap_or_else(|| Rule::standard(name))
     }
 
     /// Updates done so far.
@@ -78,15 +102,27 @@ impl AdamW {
         self.step
     }
 
-    /// The state on the host, in the shapes of `model`'s parameters.
+    /// The state on the host, in the shapes of `model`'s parameters; frozen ones have none, frozen rows are 0.
     pub fn state(&self, model: &Model) -> OptimizerState {
         let mut state = OptimizerState { step: self.step, ..OptimizerState::default() };
         parameters::visit(model, |name, shape, _| {
+            let rule = self.rule(name);
+            if rule.frozen() {
+                return;
+            }
+            let whole = |moment: &Tensor<1>| {
+                let part = parameters::host(moment.clone());
+                match &rule.elements {
+                    None => Array::new(shape.clone(), part),
+                    Some(range) => {
+                        let mut array = Array::filled(&shape, 0.0);
+                        array.data[range.clone()].copy_from_slice(&part);
+                        array
+                    }
+                }
+            };
             let (first, second) = match self.moments.get(name) {
-                Some(Moments { first, second }) => (
-                    Array::new(shape.clone(), parameters::host(first.clone())),
-                    Array::new(shape, parameters::host(second.clone())),
-                ),
+                Some(Moments { first, second }) => (whole(first), whole(second)),
                 None => (
                     self.restored.first.get(name).cloned().unwrap_or_else(|| Array::filled(&shape, 0.0)),
                     self.restored.second.get(name).cloned().unwrap_or_else(|| Array::filled(&shape, 0.0)),
@@ -106,12 +142,18 @@ impl AdamW {
         let exponent = self.step as f64;
         parameters::update(model, |name, value| {
             let Some(gradient) = gradients.0.remove(name) else { return value };
-            let decay = if role(name) == Role::Embedding { 0.0 } else { config.weight_decay };
+            let rule = self.rule(name);
+            let decay = rule.weight_decay.unwrap_or(config.weight_decay);
+            let lr = lr * rule.lr_factor;
+            let n = gradient.dims()[0];
+            let device = value.device();
             let moments = self.moments.remove(name).unwrap_or_else(|| {
-                let device = value.device();
-                let n = value.dims()[0];
                 let restore = |from: &mut NamedArrays| {
-                    let data = from.remove(name).map_or_else(|| vec![0.0; n], |array| array.data);
+                    let data = match (from.remove(name), &rule.elements) {
+                        (None, _) => vec![0.0; n],
+                        (Some(array), None) => array.data,
+                        (Some(array), Some(range)) => array.data[range.clone()].to_vec(),
+                    };
                     Tensor::from_data(TensorData::new(data, [n]), &device)
                 };
                 Moments { first: restore(&mut self.restored.first), second: restore(&mut self.restored.second) }
@@ -126,7 +168,15 @@ impl AdamW {
                 second_correction: (1.0 / (1.0 - config.beta2.powf(exponent))) as f32,
                 gradient: scale as f32,
             };
-            let (value, [first, second]) = kernels.adamw(value, gradient, [moments.first, moments.second], update);
+            let moments = [moments.first, moments.second];
+            let (value, [first, second]) = match &rule.elements {
+                None => kernels.adamw(value, gradient, moments, update),
+                Some(range) => {
+                    let part = value.clone().slice([range.clone()]);
+                    let (part, moments) = kernels.adamw(part, gradient, moments, update);
+                    (value.slice_assign([range.clone()], part), moments)
+                }
+            };
             self.moments.insert(name.to_string(), Moments { first, second });
             value
         })
@@ -140,6 +190,11 @@ pub struct Gradients(BTreeMap<String, Tensor<1>>);
 impl Gradients {
     /// The gradients of a scalar `loss` of `model`; consumes the graph that `loss` stands on.
     pub fn of(loss: &Tensor<1>, model: &Model) -> Self {
+        Self::with_input(loss, model, None).0
+    }
+
+    /// The same, and the gradient of `input`, a leaf of the graph.
+    pub(crate) fn with_input(loss: &Tensor<1>, model: &Model, input: Option<&Tensor<2>>) -> (Self, Option<Tensor<2>>) {
         struct Collect {
             path: Vec<String>,
             all: burn::tensor::Gradients,
@@ -160,7 +215,22 @@ impl Gradients {
         }
         let mut collect = Collect { path: Vec::new(), all: loss.backward(), named: BTreeMap::new() };
         model.visit(&mut collect);
-        Self(collect.named)
+        let input = input.and_then(|input| input.grad_remove(&mut collect.all));
+        (Self(collect.named), input)
+    }
+
+    /// What of these gradients the rules let through: the elements that train.
+    fn restricted(self, optimizer: &AdamW) -> Self {
+        let parts = self.0.into_iter().filter_map(|(name, gradient)| {
+            let rule = optimizer.rule(&name);
+            let gradient = match rule.elements.clone() {
+                None => gradient,
+                Some(_) if rule.frozen() => return None,
+                Some(range) => gradient.slice([range]),
+            };
+            Some((name, gradient))
+        });
+        Self(parts.collect())
     }
 
     /// Adds `other` to these gradients.
@@ -176,7 +246,27 @@ impl Gradients {
 
     /// The L2 norm over all gradients together; sums in a fixed order.
     pub fn norm(&self, kernels: Kernels) -> f64 {
-        self.0.values().map(|gradient| kernels.sum_of_squares(gradient.clone())).sum::<f64>().sqrt()
+        kernels.sum_of_squares(self.0.values()).sqrt()
+    }
+
+    /// The parameters that have a gradient.
+    pub(crate) fn names(&self) -> BTreeSet<String> {
+        self.0.keys().cloned().collect()
+    }
+
+    /// Gradients from the host, flattened.
+    pub(crate) fn from_host(host: &BTreeMap<String, Vec<f32>>, device: &Device) -> Self {
+        let tensor = |values: &Vec<f32>| Tensor::from_data(TensorData::new(values.clone(), [values.len()]), device);
+        Self(host.iter().map(|(name, values)| (name.clone(), tensor(values))).collect())
+    }
+
+    /// Replaces every gradient by the sum over `devices`, each of which calls this at the same time from its own thread
+    /// with gradients of the same names.
+    pub(crate) fn all_reduce(&mut self, devices: &[Device]) {
+        let reduce = |gradient| all_reduce(gradient, ReduceOperation::Sum, devices.to_vec());
+        // All are on their way before the first is waited for.
+        let moving: Vec<_> = std::mem::take(&mut self.0).into_iter().map(|(name, gradient)| (name, reduce(gradient))).collect();
+        self.0 = moving.into_iter().map(|(name, gradient)| (name, gradient.resolve())).collect();
     }
 
     /// The gradients on the host, flattened, by parameter name.
@@ -185,12 +275,36 @@ impl Gradients {
     }
 }
 
+/// How an update is made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Update {
+    /// The learning rate.
+    pub lr: f64,
+    /// Bound of the global gradient norm, `None` for none.
+    pub max_grad_norm: Option<f64>,
+    /// The loss of the batch, which decides whether the step is skipped.
+    pub loss: f64,
+}
+
+/// What an update did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Updated {
+    /// The global gradient norm before clipping, over what trains.
+    pub grad_norm: f64,
+    /// Whether the update was left out: parameters, moments and the optimiser's step are as before.
+    pub skipped: bool,
+}
+
 /// A model in training: accumulates gradients of micro-batches and updates the parameters.
+///
+/// The gradient of a batch is `((g1 + g2) + g3) + ...`, one term per call of [`Trainer::accumulate`], in that order. How
+/// a batch is cut is therefore part of what a run computes: each term is one product over the rows of its micro-batch.
 #[derive(Debug)]
 pub struct Trainer {
     model: Option<Model>,
     optimizer: AdamW,
     max_grad_norm: Option<f64>,
+    skip_step: Option<(SkipStepConfig, History)>,
     gradients: Gradients,
 }
 
@@ -199,7 +313,20 @@ const HAS_MODEL: &str = "the model is only away inside `update`";
 impl Trainer {
     /// Trains `model` with `optimizer`, clipping the global gradient norm to `max_grad_norm`.
     pub fn new(model: Model, optimizer: AdamW, max_grad_norm: Option<f64>) -> Self {
-        Self { model: Some(model.train()), optimizer, max_grad_norm, gradients: Gradients::default() }
+        let model = parameters::freeze(model, |name| optimizer.rule(name).frozen()).train();
+        Self { model: Some(model), optimizer, max_grad_norm, skip_step: None, gradients: Gradients::default() }
+    }
+
+    /// The same trainer, leaving out updates that [`History::skips`].
+    #[must_use]
+    pub fn with_skip_step(mut self, config: SkipStepConfig, history: History) -> Self {
+        self.skip_step = Some((config, history));
+        self
+    }
+
+    /// Losses and gradient norms that decide whether a step is skipped, if any step may be.
+    pub fn history(&self) -> Option<&History> {
+        self.skip_step.as_ref().map(|(_, history)| history)
     }
 
     /// The model as it is now, with gradients on.
@@ -220,19 +347,79 @@ impl Trainer {
     /// Differentiates the scalar `loss` and adds its gradients to those of the step.
     pub fn accumulate(&mut self, loss: &Tensor<1>) {
         let gradients = Gradients::of(loss, self.model());
-        self.gradients.add(gradients);
+        self.add(gradients);
+    }
+
+    /// Differentiates the loss of a micro-batch and adds its gradients to those of the step. Returns the loss.
+    pub fn accumulate_batch(&mut self, batch: &Batch, scale: LossScale, recompute: Recompute) -> Loss {
+        match recompute {
+            Recompute::None => {
+                let loss = self.model().loss(batch, scale);
+                self.accumulate(&loss.tensor());
+                loss
+            }
+            Recompute::Blocks => {
+                let (loss, gradients) = self.model().recomputed_gradients(batch, scale);
+                self.add(gradients);
+                loss
+            }
+        }
+    }
+
+    /// Adds gradients of the model to those of the step.
+    pub fn add(&mut self, gradients: Gradients) {
+        self.gradients.add(gradients.restricted(&self.optimizer));
     }
 
     /// Clips, updates the parameters at learning rate `lr`, and clears the gradients. Returns the norm before clipping.
+    pub fn update(&mut self, lr: f64) -> f64 {
+        let max_grad_norm = self.max_grad_norm;
+        self.step(Update { lr, max_grad_norm, loss: 0.0 }).grad_norm
+    }
+
+    /// Clips, updates the parameters unless the step is to be skipped, and clears the gradients.
     ///
     /// The factor is `min(1, max / (norm + 1e-6))`, as in PyTorch and OLMo-core.
-    pub fn update(&mut self, lr: f64) -> f64 {
+    pub fn step(&mut self, update: Update) -> Updated {
         let model = self.model.take().expect(HAS_MODEL);
         let gradients = std::mem::take(&mut self.gradients);
-        let norm = gradients.norm(model.kernels());
+        let grad_norm = gradients.norm(model.kernels());
+        let skipped = match &mut self.skip_step {
+            Some((config, history)) => history.skips(update.loss, grad_norm, *config),
+            None => false,
+        };
+        let scale = update.max_grad_norm.map_or(1.0, |max| (max / (grad_norm + 1e-6)).min(1.0));
+        self.model = Some(if skipped { model } else { self.optimizer.apply(model, gradients, update.lr, scale) });
+        Updated { grad_norm, skipped }
+    }
+
+    /// The global norm of the gradients of the step so far.
+    pub fn grad_norm(&self) -> f64 {
+        self.gradients.norm(self.model().kernels())
+    }
+
+    /// The gradients of the step so far.
+    pub(crate) fn gradients_mut(&mut self) -> &mut Gradients {
+        &mut self.gradients
+    }
+
+    /// Gives a gradient of zeros to each parameter of `names` that has none.
+    pub(crate) fn zero_missing_gradients(&mut self, names: &BTreeSet<String>) {
+        let model = self.model.as_ref().expect(HAS_MODEL);
+        let gradients = &mut self.gradients.0;
+        parameters::visit(model, |name, _, value| {
+            if names.contains(name) && !gradients.contains_key(name) {
+                gradients.insert(name.to_string(), value.zeros_like());
+            }
+        });
+    }
+
+    /// `update`, where the gradient norm is known already.
+    pub(crate) fn update_at_norm(&mut self, lr: f64, norm: f64) {
+        let model = self.model.take().expect(HAS_MODEL);
+        let gradients = std::mem::take(&mut self.gradients);
         let scale = self.max_grad_norm.map_or(1.0, |max| (max / (norm + 1e-6)).min(1.0));
         self.model = Some(self.optimizer.apply(model, gradients, lr, scale));
-        norm
     }
 
     /// The model with gradients off, and the optimiser.
@@ -240,3 +427,6 @@ impl Trainer {
         (self.model.expect(HAS_MODEL).valid(), self.optimizer)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,8 +3,11 @@
 //! The result depends on the configuration, the start and the tokens alone: not on threads, interruptions or the clock.
 //! Knows no key or event; the caller gives directories and an `Observer`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::Batch;
@@ -13,12 +16,28 @@ use crate::checkpoint::{Checkpoint, CheckpointError, TrainingRecord, TrainingSta
 use crate::config::ModelConfig;
 use crate::device;
 use crate::init::initial_weights;
+use crate::kernels;
 use crate::kernels::LossScale;
-use crate::loader::{DocumentMask, Ingredient, Loader, LoaderConfig, LoaderError};
-use crate::model::WeightsError;
+use crate::loader::batches::position;
+use crate::loader::{Ingredient, Loader, LoaderError, TokenSource};
+use crate::model::{RouterFigures, RouterScale, WeightsError};
 use crate::observe::Observer;
-use crate::optim::{AdamW, AdamWConfig, OptimizerState, Trainer};
-use crate::schedule::{Rewarm, Schedule, Shape};
+use crate::optim::rules::RuleError;
+use crate::optim::skip::History;
+use crate::optim::{AdamW, OptimizerState, Trainer, Update, Updated};
+
+mod config;
+mod merge;
+mod report;
+mod spikes;
+mod validation;
+
+pub use config::{ClipWarmup, OptimizerStart, PeakRate, Precision, PretrainConfig, RateConfig, Unit, ValidationConfig};
+
+use merge::RunningMean;
+use report::Report;
+use spikes::Spikes;
+use validation::Validation;
 
 /// Why training did not finish.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +51,9 @@ pub enum TrainError {
     /// The batches could not be made.
     #[error(transparent)]
     Loader(#[from] LoaderError),
+    /// A rule of the optimiser does not fit the model.
+    #[error("training configuration: {0}")]
+    Rules(#[from] RuleError),
     /// The configuration makes no sense.
     #[error("training configuration: {0}")]
     Config(String),
@@ -67,169 +89,6 @@ pub enum Start {
     Checkpoint(PathBuf),
 }
 
-/// The optimiser's memory at the start of a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OptimizerStart {
-    /// That of the checkpoint, or none for a fresh model.
-    #[default]
-    Keep,
-    /// None.
-    Reset,
-}
-
-/// The largest learning rate of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PeakRate {
-    /// This one.
-    Rate(f64),
-    /// The one the checkpoint's last update used: where an anneal begins.
-    Reached,
-}
-
-/// The learning rate over a run, in tokens, so that a changed batch size does not change the curve.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RateConfig {
-    /// The largest rate.
-    pub peak: PeakRate,
-    /// The curve after the warm-up.
-    pub shape: RateShape,
-    /// Tokens of linear warm-up from 0.
-    pub warmup_tokens: u64,
-    /// Tokens at which the curve ends, counted from its own start; `None`: where this run ends.
-    pub horizon_tokens: Option<u64>,
-    /// Tokens of the curve that lie behind already when the run starts.
-    pub start_tokens: u64,
-    /// Tokens of linear warm-up onto the curve when the run starts in its middle, for a grown model.
-    pub rewarm_tokens: u64,
-}
-
-/// The curve after the warm-up, with lengths in tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum RateShape {
-    /// Stays at the peak.
-    Constant,
-    /// Straight to `floor * peak` at the end.
-    Linear {
-        /// Fraction of the peak at the end.
-        floor: f64,
-    },
-    /// Half a cosine to `floor * peak` at the end.
-    Cosine {
-        /// Fraction of the peak at the end.
-        floor: f64,
-    },
-    /// Stays at the peak and falls straight to `floor * peak` over the last `decay_tokens`.
-    Wsd {
-        /// Tokens of the decay.
-        decay_tokens: u64,
-        /// Fraction of the peak at the end.
-        floor: f64,
-    },
-}
-
-/// What decides a pretraining run, besides its start and its tokens.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PretrainConfig {
-    /// Tokens of a sequence.
-    pub sequence_length: usize,
-    /// Tokens of a batch, a multiple of the sequence length.
-    pub batch_tokens: u64,
-    /// Tokens of the run; the last batch may exceed it by less than its size.
-    pub total_tokens: u64,
-    /// Sequences per forward and backward pass; the gradients of a batch are accumulated.
-    pub micro_batch: usize,
-    /// Learning rate.
-    pub rate: RateConfig,
-    /// AdamW's constants.
-    pub optimizer: AdamWConfig,
-    /// Whether the checkpoint's optimiser state is used.
-    pub optimizer_start: OptimizerStart,
-    /// Weight of the squared log-partition function; 1e-5 in OLMo 2, 0 for none.
-    pub z_loss: f64,
-    /// Largest global gradient norm; `None`: no clipping.
-    pub max_grad_norm: Option<f64>,
-    /// Seed of the data order.
-    pub seed: u64,
-    /// What a token may attend to.
-    pub document_mask: DocumentMask,
-}
-
-impl PretrainConfig {
-    /// A run of `total_tokens` with OLMo 2's constants: AdamW (.9, .95), decay 0.1, clip 1.0, z-loss 1e-5, warm-up over
-    /// the first tenth, cosine to a tenth of `peak`.
-    pub fn new(sequence_length: usize, batch_tokens: u64, total_tokens: u64, peak: f64) -> Self {
-        Self {
-            sequence_length,
-            batch_tokens,
-            total_tokens,
-            micro_batch: 4,
-            rate: RateConfig {
-                peak: PeakRate::Rate(peak),
-                shape: RateShape::Cosine { floor: 0.1 },
-                warmup_tokens: total_tokens / 10,
-                horizon_tokens: None,
-                start_tokens: 0,
-                rewarm_tokens: 0,
-            },
-            optimizer: AdamWConfig::default(),
-            optimizer_start: OptimizerStart::Keep,
-            z_loss: 1e-5,
-            max_grad_norm: Some(1.0),
-            seed: 34521,
-            document_mask: DocumentMask::None,
-        }
-    }
-
-    /// Steps of the run.
-    pub fn n_steps(&self) -> u64 {
-        self.total_tokens.div_ceil(self.batch_tokens.max(1))
-    }
-
-    /// The learning-rate curve in steps of the curve, and the number of its steps behind the start of the run.
-    fn schedule(&self, peak: f64) -> (Schedule, u64) {
-        let steps = |tokens: u64| tokens.div_ceil(self.batch_tokens);
-        let rate = self.rate;
-        let start = steps(rate.start_tokens);
-        let schedule = Schedule {
-            peak,
-            warmup: steps(rate.warmup_tokens),
-            total: rate.horizon_tokens.map_or(start + self.n_steps(), steps),
-            shape: match rate.shape {
-                RateShape::Constant => Shape::Constant,
-                RateShape::Linear { floor } => Shape::Linear { floor },
-                RateShape::Cosine { floor } => Shape::Cosine { floor },
-                RateShape::Wsd { decay_tokens, floor } => Shape::Wsd { decay: steps(decay_tokens), floor },
-            },
-            rewarm: (rate.rewarm_tokens > 0).then(|| Rewarm { start, steps: steps(rate.rewarm_tokens) }),
-        };
-        (schedule, start)
-    }
-
-    fn check(&self) -> Result<(), TrainError> {
-        let fail = |text: String| Err(TrainError::Config(text));
-        if self.total_tokens == 0 {
-            return fail("total_tokens is 0".into());
-        }
-        if self.sequence_length < 2 {
-            return fail("a sequence needs at least two tokens".into());
-        }
-        if self.micro_batch == 0 {
-            return fail("micro_batch is 0".into());
-        }
-        if let PeakRate::Rate(rate) = self.rate.peak
-            && !(rate.is_finite() && rate >= 0.0)
-        {
-            return fail(format!("the peak learning rate {rate} is not a number of 0 or more"));
-        }
-        Ok(())
-    }
-}
-
 /// When the state of a run is saved.
 #[derive(Clone, Copy, Debug)]
 pub struct Saving<'a> {
@@ -242,7 +101,7 @@ pub struct Saving<'a> {
 }
 
 /// What a run did.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PretrainSummary {
     /// Steps of this run.
     pub steps: u64,
@@ -254,20 +113,64 @@ pub struct PretrainSummary {
     pub mean_final_loss: f64,
     /// Tokens over the model's whole life.
     pub total_tokens: u64,
+    /// Floating-point operations of this run by [`ModelConfig::flops_per_token`].
+    pub flops: f64,
+    /// Steps whose update was left out.
+    pub skipped_steps: u64,
+    /// Cross-entropy of the result on each label of the held-out tokens, in nats per token.
+    pub validation: BTreeMap<String, f64>,
 }
 
-/// What a saved state holds beside the checkpoint.
+/// The tokens of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Data {
+    /// What is trained on: one source, or a mix.
+    pub training: Vec<Ingredient>,
+    /// What loss is measured on.
+    pub validation: Vec<HeldOut>,
+}
+
+impl From<Vec<Ingredient>> for Data {
+    fn from(training: Vec<Ingredient>) -> Self {
+        Self { training, validation: Vec::new() }
+    }
+}
+
+/// Tokens that are not trained on.
+#[derive(Clone)]
+pub struct HeldOut {
+    /// Their name in metrics.
+    pub label: String,
+    /// The tokens.
+    pub tokens: Arc<dyn TokenSource>,
+}
+
+impl std::fmt::Debug for HeldOut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HeldOut").field("label", &self.label).finish_non_exhaustive()
+    }
+}
+
+/// What a saved state holds beside the checkpoint. Numbers that must come back exactly are stored as their bits.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Position {
     /// Steps of this run that are done.
     step: u64,
-    /// Largest learning rate of this run, in bits, so that it survives the text exactly.
+    /// Largest learning rate of this run.
     peak_bits: u64,
-    /// Bits of the losses of the last tenth of the run so far.
+    /// Losses of the last tenth of the run so far.
     recent_bits: Vec<u64>,
+    /// Steps whose update was left out.
+    skipped_steps: u64,
+    /// What decides whether a step is left out.
+    history: History,
+    /// What is reported about spikes.
+    spikes: Spikes,
+    /// Steps in the running mean of the weights.
+    merged_steps: u64,
 }
 
-/// Trains from `start` on `ingredients` and writes the resulting checkpoint into the existing directory `out`.
+/// Trains from `start` on `data` on the CPU and writes the resulting checkpoint into the existing directory `out`.
 ///
 /// With `saving`, an interrupted run called again goes on from its last saved state and reaches the same bits. The saved
 /// states are removed when the result is written.
@@ -277,44 +180,60 @@ struct Position {
 pub fn pretrain(
     config: &PretrainConfig,
     start: &Start,
-    ingredients: Vec<Ingredient>,
+    data: impl Into<Data>,
+    out: &Path,
+    saving: Option<Saving<'_>>,
+    observer: &mut dyn Observer,
+) -> Result<PretrainSummary, TrainError> {
+    pretrain_on(&device::cpu(), config, start, data, out, saving, observer)
+}
+
+/// [`pretrain`] on any device. Results on different devices differ by rounding.
+///
+/// # Errors
+/// As [`pretrain`].
+pub fn pretrain_on(
+    device: &Device,
+    config: &PretrainConfig,
+    start: &Start,
+    data: impl Into<Data>,
     out: &Path,
     saving: Option<Saving<'_>>,
     observer: &mut dyn Observer,
 ) -> Result<PretrainSummary, TrainError> {
     config.check()?;
+    let data = data.into();
     let progress = saving.map(|saving| Progress::new(saving.dir));
     let saved = match &progress {
         Some(progress) => progress.load::<Position>()?,
         None => None,
     };
-    let (mut checkpoint, mut position) = match saved {
+    let merged = if saved.is_some() { progress.as_ref().map(Progress::load_arrays).transpose()?.flatten() } else { None };
+    let (mut checkpoint, mut at) = match saved {
         Some(saved) => saved,
         None => begin(config, start)?,
     };
+    let mut mean = RunningMean::new(at.merged_steps, merged);
     let training = checkpoint.training.take().unwrap_or_default();
     let mut record = training.record;
-    let model = checkpoint.model(&device::cpu())?;
+    let model = checkpoint.model(device)?;
+    let model = model.with_precision(match config.precision {
+        Precision::F32 => kernels::Precision::F32,
+        Precision::Bf16 => kernels::Precision::Bf16,
+    });
     drop(checkpoint);
     let model_config = model.config().clone();
-    let peak = f64::from_bits(position.peak_bits);
-    let (schedule, behind) = config.schedule(peak);
-    let n_steps = config.n_steps();
-    let loader = Loader::new(
-        LoaderConfig {
-            sequence_length: config.sequence_length,
-            batch_tokens: config.batch_tokens,
-            n_batches: n_steps,
-            seed: config.seed,
-            document_mask: config.document_mask,
-            vocab_size: model_config.vocab_size,
-            eos: model_config.eos_token_id,
-        },
-        ingredients,
-    )?;
-    let optimizer = AdamW::from_state(config.optimizer, training.optimizer);
+    let peak = f64::from_bits(at.peak_bits);
+    let (schedule, segments) = (config.schedule(peak), config.segments());
+    let (n_steps, n_tokens) = (config.n_steps(), config.n_tokens());
+    let loader = Loader::new(config.loader(&model_config), data.training)?;
+    let validation = Validation::new(config, &model_config, data.validation)?;
+    let optimizer = AdamW::from_state(config.optimizer, training.optimizer).with_rules(&config.rules, &model)?;
     let mut trainer = Trainer::new(model, optimizer, config.max_grad_norm);
-    let mut pace = Pace::new(observer.elapsed());
+    if let Some(skip_step) = config.skip_step {
+        trainer = trainer.with_skip_step(skip_step, std::mem::take(&mut at.history));
+    }
+    let mut report = Report::new(config, &model_config, observer);
     let n_recent = n_steps.div_ceil(10);
     let snapshot = |trainer: &Trainer, record: &TrainingRecord| Checkpoint {
         config: model_config.clone(),
@@ -322,50 +241,72 @@ pub fn pretrain(
         training: Some(TrainingState { record: record.clone(), optimizer: trainer.optimizer_state() }),
     };
     record.peak_lr = peak;
-    for step in position.step + 1..=n_steps {
-        let lr = schedule.at(behind + step);
+    let mut held_out = BTreeMap::new();
+    for step in at.step + 1..=n_steps {
+        let place = position(&segments, step - 1).expect("the segments have all steps");
+        let batch_tokens = place.segment.batch_tokens;
+        let tokens = place.tokens + batch_tokens;
+        let curve = config.curve_position(step, tokens);
+        let factor = if config.rate.scale_with_batch { (batch_tokens as f64 / config.batch_tokens as f64).sqrt() } else { 1.0 };
+        let lr = schedule.at(curve) * factor;
+        report.loading(observer);
         let batch = loader.batch(step - 1)?;
-        let loss = optimise(&mut trainer, &batch, config, lr);
+        report.loaded(observer);
+        let measured = optimise(&mut trainer, &batch, config, lr, config.bound(curve));
         record.step += 1;
-        record.tokens += config.batch_tokens;
+        record.tokens += batch_tokens;
         record.lr = lr;
-        let rate = pace.tokens_per_second(observer.elapsed(), config.batch_tokens);
-        report(observer, config, step, &loss, lr, &record, rate);
-        observer.progress(step * config.batch_tokens, n_steps * config.batch_tokens);
-        if !loss.cross_entropy.is_finite() || !loss.grad_norm.is_finite() {
-            return Err(TrainError::Diverged { step, loss: loss.cross_entropy });
+        at.skipped_steps += u64::from(measured.updated.skipped);
+        at.spikes.push(measured.cross_entropy, measured.updated.grad_norm);
+        report.step(observer, step, &measured, &batch, place, &record, &at.spikes);
+        observer.progress(tokens, n_tokens);
+        let unusable = !measured.updated.grad_norm.is_finite() && !measured.updated.skipped;
+        if !measured.cross_entropy.is_finite() || unusable {
+            return Err(TrainError::Diverged { step, loss: measured.cross_entropy });
         }
-        position.step = step;
+        if step + config.merge_last > n_steps && config.merge_last > 1 {
+            mean.push(trainer.model().weights());
+        }
+        if validation.due(step, n_steps) {
+            held_out = validation.measure(trainer.model(), step, observer)?;
+        }
+        at.step = step;
         if step + n_recent > n_steps {
-            position.recent_bits.push(loss.cross_entropy.to_bits());
+            at.recent_bits.push(measured.cross_entropy.to_bits());
         }
         if let (Some(saving), Some(progress)) = (saving, &progress)
             && step < n_steps
         {
             let stop = observer.should_stop();
-            if stop
-                || step.is_multiple_of(saving.every_steps.max(1))
-                || pace.since_saving(observer.elapsed()) >= saving.every_seconds
-            {
-                progress.save(step, &snapshot(&trainer, &record), &position)?;
-                pace.saved(observer.elapsed());
+            if stop || step.is_multiple_of(saving.every_steps.max(1)) || report.since_saving(observer) >= saving.every_seconds {
+                at.history = trainer.history().cloned().unwrap_or_default();
+                at.merged_steps = mean.n_steps();
+                progress.save_with_arrays(step, &snapshot(&trainer, &record), &at, mean.weights())?;
+                report.saved(observer);
             }
         }
         if step < n_steps && observer.should_stop() {
             return Err(TrainError::Stopped { step, total: n_steps });
         }
     }
-    snapshot(&trainer, &record).write(out)?;
+    let mut result = snapshot(&trainer, &record);
+    if let Some(weights) = mean.into_weights() {
+        result.weights = weights;
+    }
+    result.write(out)?;
     if let Some(progress) = &progress {
         progress.clear()?;
     }
-    let recent: Vec<f64> = position.recent_bits.iter().map(|bits| f64::from_bits(*bits)).collect();
+    let recent: Vec<f64> = at.recent_bits.iter().map(|bits| f64::from_bits(*bits)).collect();
     Ok(PretrainSummary {
         steps: n_steps,
-        tokens: n_steps * config.batch_tokens,
+        tokens: n_tokens,
         final_loss: recent.last().copied().unwrap_or(f64::NAN),
         mean_final_loss: recent.iter().sum::<f64>() / recent.len() as f64,
         total_tokens: record.tokens,
+        flops: report.flops(n_tokens),
+        skipped_steps: at.skipped_steps,
+        validation: held_out,
     })
 }
 
@@ -392,78 +333,39 @@ fn begin(config: &PretrainConfig, start: &Start) -> Result<(Checkpoint, Position
 }
 
 /// What one step measured; sums are divided by the number of targets.
-struct StepLoss {
+struct StepMeasures {
     cross_entropy: f64,
     squared_lse: f64,
-    grad_norm: f64,
+    /// Per layer of experts, the losses weighted by the tokens of the passes, and slots per expert.
+    routers: Vec<RouterFigures>,
+    lr: f64,
+    updated: Updated,
 }
 
 /// One step: gradients of all micro-batches, each divided by the targets of the whole batch, then one update.
-fn optimise(trainer: &mut Trainer, batch: &Batch, config: &PretrainConfig, lr: f64) -> StepLoss {
-    let n_targets = batch.n_targets().max(1) as f64;
-    let scale = LossScale::new(config.z_loss, n_targets);
+fn optimise(trainer: &mut Trainer, batch: &Batch, config: &PretrainConfig, lr: f64, bound: Option<f64>) -> StepMeasures {
+    let divisor = batch.divisor().max(1) as f64;
     let (mut cross_entropy, mut squared_lse) = (0.0, 0.0);
-    for micro in batch.micro_batches(config.micro_batch) {
-        let loss = trainer.model().loss(&micro, scale);
+    let mut routers: Vec<RouterFigures> = Vec::new();
+    for micro in batch.micro_batches(config.rows(batch.tokens.length)) {
+        let share = micro.tokens.len() as f64 / batch.tokens.len() as f64;
+        let router = RouterScale { load_balancing: config.load_balancing_loss, z_loss: config.router_z_loss, share };
+        let scale = LossScale { z_loss: config.z_loss, divisor, router };
+        let loss = trainer.accumulate_batch(&micro, scale, config.recompute);
         let values = loss.read();
-        cross_entropy += values.cross_entropy / n_targets;
-        squared_lse += values.squared_lse / n_targets;
-        trainer.accumulate(&loss.tensor());
+        cross_entropy += values.cross_entropy / divisor;
+        squared_lse += values.squared_lse / divisor;
+        let figures = loss.routers().map(|routers| routers.read()).unwrap_or_default();
+        routers.resize_with(figures.len(), RouterFigures::default);
+        for (sum, figures) in routers.iter_mut().zip(figures) {
+            sum.load_balancing += share * figures.load_balancing;
+            sum.z_loss += share * figures.z_loss;
+            sum.counts.resize(figures.counts.len(), 0.0);
+            sum.counts.iter_mut().zip(&figures.counts).for_each(|(sum, count)| *sum += count);
+        }
     }
-    StepLoss { cross_entropy, squared_lse, grad_norm: trainer.update(lr) }
-}
-
-/// Reports the numbers of a step under OLMo-core's names.
-fn report(
-    observer: &mut dyn Observer,
-    config: &PretrainConfig,
-    step: u64,
-    loss: &StepLoss,
-    lr: f64,
-    record: &TrainingRecord,
-    tokens_per_second: Option<f64>,
-) {
-    let mut metric = |name: &str, value: f64| observer.metric(step, name, value);
-    metric("train/CE loss", loss.cross_entropy);
-    if loss.cross_entropy < 10.0 {
-        metric("train/PPL", loss.cross_entropy.exp());
-    }
-    if config.z_loss > 0.0 {
-        metric("train/Z loss", config.z_loss * loss.squared_lse);
-        metric("train/Z loss unscaled", loss.squared_lse);
-    }
-    metric("optim/total grad norm", loss.grad_norm);
-    metric("optim/LR", lr);
-    metric("throughput/total tokens", record.tokens as f64);
-    if let Some(rate) = tokens_per_second {
-        metric("throughput/device/TPS", rate);
-    }
-}
-
-/// Times on the observer's clock; they only decide what is reported and when a state is saved.
-struct Pace {
-    last_step: f64,
-    last_saving: f64,
-}
-
-impl Pace {
-    fn new(now: f64) -> Self {
-        Self { last_step: now, last_saving: now }
-    }
-
-    fn tokens_per_second(&mut self, now: f64, tokens: u64) -> Option<f64> {
-        let elapsed = now - self.last_step;
-        self.last_step = now;
-        (elapsed > 0.0).then(|| tokens as f64 / elapsed)
-    }
-
-    fn since_saving(&self, now: f64) -> f64 {
-        now - self.last_saving
-    }
-
-    fn saved(&mut self, now: f64) {
-        self.last_saving = now;
-    }
+    let updated = trainer.step(Update { lr, max_grad_norm: bound, loss: cross_entropy });
+    StepMeasures { cross_entropy, squared_lse, routers, lr, updated }
 }
 
 #[cfg(test)]

@@ -1,43 +1,79 @@
-//! Learning-rate curves as pure functions of the step.
+//! Learning-rate curves as pure functions of a position: a step, or the tokens trained on, this one included.
 //!
-//! Steps are 1-based, as in OLMo-core: the first update uses `peak / warmup`, not 0. Knows no optimiser.
+//! Positions are 1-based, as in OLMo-core: the first update of a warm-up over `W` steps uses `peak / W`, not 0. Every
+//! length of a curve is in the unit of its positions. Knows no optimiser.
 
 use serde::{Deserialize, Serialize};
 
 /// The curve after the warm-up.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Shape {
     /// Stays at the peak.
     Constant,
-    /// Straight to `floor * peak` at the last step.
+    /// Straight to `floor * peak` at the end.
     Linear {
         /// Fraction of the peak at the end.
         floor: f64,
     },
-    /// Half a cosine down to `floor * peak` at the last step.
+    /// Half a cosine down to `floor * peak` at the end.
     Cosine {
         /// Fraction of the peak at the end; 0.1 in the OLMo runs.
         floor: f64,
     },
-    /// Stays at the peak and falls straight to `floor * peak` over the last `decay` steps (warmup-stable-decay).
+    /// The second half of that cosine alone: the warm-up ends midway between `floor * peak` and the peak (Olmo 3's
+    /// change of horizon).
+    HalfCosine {
+        /// Fraction of the peak at the end.
+        floor: f64,
+    },
+    /// Stays at the peak and falls straight to `floor * peak` over the last `decay` (warmup-stable-decay).
     Wsd {
-        /// Steps of the decay.
+        /// Length of the decay.
         decay: u64,
         /// Fraction of the peak at the end.
         floor: f64,
     },
+    /// Periods of their own, each of which ends in a decay and after which the rate is back at the peak
+    /// (warmup-stable-decay-simplified, Wen et al., arXiv 2410.05192). After the last one the rate stays at the floor.
+    WsdS {
+        /// Length of each period; the first one holds the warm-up.
+        periods: Vec<u64>,
+        /// Share of each period that decays; 0.1 in OLMo-core's ladder.
+        decay: f64,
+        /// Fraction of the peak at the end of a period.
+        floor: f64,
+    },
+    /// `floor * peak + (1 - floor) * peak * sqrt(warmup / position)`; never ends.
+    InverseSqrt {
+        /// Fraction of the peak that is approached.
+        floor: f64,
+    },
+    /// One curve after another; the peak of each is the last rate of the one before.
+    Sequence(Vec<Part>),
 }
 
-/// A learning rate for every step of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// A piece of a [`Shape::Sequence`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    /// Its length; that of the last part is not read: it goes on to the end of the curve.
+    pub length: u64,
+    /// Length of a linear warm-up from 0; the first part has the schedule's instead.
+    pub warmup: u64,
+    /// Its curve.
+    pub shape: Shape,
+}
+
+/// A learning rate for every position of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Schedule {
     /// The largest learning rate.
     pub peak: f64,
-    /// Steps of linear warm-up from 0; 0 for none.
+    /// Length of the linear warm-up from 0; 0 for none.
     pub warmup: u64,
-    /// The last step of the curve; later steps keep the final value.
+    /// The last position of the curve; later ones keep the final value.
     pub total: u64,
     /// What follows the warm-up.
     pub shape: Shape,
@@ -50,116 +86,97 @@ pub struct Schedule {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rewarm {
-    /// The step before the first one of the new run.
+    /// The position before the first one of the new run.
     pub start: u64,
-    /// Number of steps until the curve is reached.
+    /// Length until the curve is reached.
     pub steps: u64,
 }
 
 impl Schedule {
-    /// The learning rate of step `step` (1-based).
-    pub fn at(&self, step: u64) -> f64 {
+    /// The learning rate at `position` (1-based).
+    pub fn at(&self, position: u64) -> f64 {
         match self.rewarm {
-            Some(Rewarm { start, steps }) if step < start + steps => {
-                self.curve(start + steps) * step.saturating_sub(start) as f64 / steps as f64
+            Some(Rewarm { start, steps }) if position < start + steps => {
+                self.curve(start + steps) * position.saturating_sub(start) as f64 / steps as f64
             }
-            _ => self.curve(step),
+            _ => self.curve(position),
         }
     }
 
-    fn curve(&self, step: u64) -> f64 {
-        let Self { peak, warmup, total, shape, .. } = *self;
-        if step < warmup {
-            return peak * step as f64 / warmup as f64;
-        }
-        let step = step.min(total.max(warmup));
-        // How far the part after the warm-up is done, in [0, 1].
-        let done = |start: u64| {
-            let length = total.saturating_sub(start);
-            if length == 0 { 1.0 } else { step.saturating_sub(start) as f64 / length as f64 }
+    fn curve(&self, position: u64) -> f64 {
+        rate(&self.shape, self.peak, self.warmup, self.total, position)
+    }
+}
+
+/// The rate of a curve at `at`.
+fn rate(shape: &Shape, peak: f64, warmup: u64, total: u64, at: u64) -> f64 {
+    if let Shape::Sequence(parts) = shape {
+        return sequence(parts, peak, warmup, total, at);
+    }
+    if at < warmup {
+        let top = match shape {
+            Shape::HalfCosine { floor } => peak * (floor + (1.0 - floor) / 2.0),
+            _ => peak,
         };
-        match shape {
-            Shape::Constant => peak,
-            Shape::Linear { floor } => peak - (peak - floor * peak) * done(warmup),
-            Shape::Cosine { floor } => {
-                let end = floor * peak;
-                end + (peak - end) * (1.0 + (std::f64::consts::PI * done(warmup)).cos()) / 2.0
-            }
-            Shape::Wsd { decay, floor } => {
-                let start = total.saturating_sub(decay).max(warmup);
-                peak - (peak - floor * peak) * done(start)
-            }
+        return top * at as f64 / warmup as f64;
+    }
+    let capped = at.min(total.max(warmup));
+    // How far the part after `start` is done, in [0, 1].
+    let done = |start: u64| {
+        let length = total.saturating_sub(start);
+        if length == 0 { 1.0 } else { capped.saturating_sub(start) as f64 / length as f64 }
+    };
+    let cosine = |floor: f64, done: f64| {
+        let end = floor * peak;
+        end + (peak - end) * (1.0 + (std::f64::consts::PI * done).cos()) / 2.0
+    };
+    match shape {
+        Shape::Constant | Shape::Sequence(_) => peak,
+        Shape::Linear { floor } => peak - (peak - floor * peak) * done(warmup),
+        Shape::Cosine { floor } => cosine(*floor, done(warmup)),
+        Shape::HalfCosine { floor } => cosine(*floor, 0.5 + done(warmup) / 2.0),
+        Shape::Wsd { decay, floor } => {
+            let start = total.saturating_sub(*decay).max(warmup);
+            peak - (peak - floor * peak) * done(start)
+        }
+        Shape::WsdS { periods, decay, floor } => periodic(periods, *decay, *floor, peak, at),
+        Shape::InverseSqrt { floor } => {
+            let end = floor * peak;
+            end + (peak - end) * (warmup.max(1) as f64 / at.max(1) as f64).sqrt()
         }
     }
+}
+
+fn sequence(parts: &[Part], mut peak: f64, warmup: u64, mut total: u64, mut at: u64) -> f64 {
+    for (index, part) in parts.iter().enumerate() {
+        let warmup = if index == 0 { warmup } else { part.warmup };
+        if index + 1 == parts.len() {
+            return rate(&part.shape, peak, warmup, total, at);
+        }
+        if at <= part.length {
+            return rate(&part.shape, peak, warmup, total.min(part.length), at);
+        }
+        peak = rate(&part.shape, peak, warmup, part.length, part.length);
+        at -= part.length;
+        total = total.saturating_sub(part.length);
+    }
+    peak
+}
+
+fn periodic(periods: &[u64], decay: f64, floor: f64, peak: f64, at: u64) -> f64 {
+    let end = floor * peak;
+    let mut start = 0;
+    for length in periods {
+        if at <= start + length {
+            // Half a unit goes to the even side, as Python rounds.
+            let decay = (decay * *length as f64).round_ties_even();
+            let left = (start + length - at) as f64;
+            return if left >= decay { peak } else { end + (peak - end) * left / decay };
+        }
+        start += length;
+    }
+    end
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn schedule(shape: Shape) -> Schedule {
-        Schedule { peak: 1.0, warmup: 10, total: 110, shape, rewarm: None }
-    }
-
-    #[test]
-    fn first_warmup_and_last_steps() {
-        for (shape, last) in [
-            (Shape::Constant, 1.0),
-            (Shape::Linear { floor: 0.0 }, 0.0),
-            (Shape::Cosine { floor: 0.1 }, 0.1),
-            (Shape::Wsd { decay: 20, floor: 0.0 }, 0.0),
-        ] {
-            let schedule = schedule(shape);
-            assert!((schedule.at(1) - 0.1).abs() < 1e-12, "{shape:?}");
-            assert!((schedule.at(10) - 1.0).abs() < 1e-12, "{shape:?}");
-            assert!((schedule.at(110) - last).abs() < 1e-12, "{shape:?}");
-            assert_eq!(schedule.at(110), schedule.at(500), "{shape:?}");
-        }
-        assert_eq!(schedule(Shape::Wsd { decay: 20, floor: 0.0 }).at(90), 1.0);
-        assert!((schedule(Shape::Cosine { floor: 0.1 }).at(60) - 0.55).abs() < 1e-12);
-        assert!((schedule(Shape::Linear { floor: 0.0 }).at(60) - 0.5).abs() < 1e-12);
-    }
-
-    #[test]
-    fn without_warmup_the_linear_anneal_ends_at_zero() {
-        let anneal = Schedule { peak: 2e-4, warmup: 0, total: 50, shape: Shape::Linear { floor: 0.0 }, rewarm: None };
-        assert!((anneal.at(1) - 2e-4 * 0.98).abs() < 1e-12);
-        assert_eq!(anneal.at(50), 0.0);
-    }
-
-    #[test]
-    fn restart_after_growth_follows_the_published_curve() {
-        // Peak .00213289, warm-up 3000, straight to 0 at step 250000, restart at 3319 with 200 steps.
-        let restarted = Schedule {
-            peak: 0.002_132_89,
-            warmup: 3000,
-            total: 250_000,
-            shape: Shape::Linear { floor: 0.0 },
-            rewarm: Some(Rewarm { start: 3319, steps: 200 }),
-        };
-        for (step, lr) in
-            [(3319, 0.0), (3369, 5.3210e-4), (3419, 1.06420e-3), (3518, 2.11777e-3), (3519, 2.12841e-3), (4319, 2.12150e-3)]
-        {
-            assert!((restarted.at(step) - lr).abs() < 2e-8, "step {step}: {} is not {lr}", restarted.at(step));
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn the_rate_never_leaves_its_range(step in 1_u64..3000, warmup in 0_u64..200, total in 1_u64..2000, decay in 0_u64..500, pick in 0..4) {
-            let shape = match pick {
-                0 => Shape::Constant,
-                1 => Shape::Linear { floor: 0.0 },
-                2 => Shape::Cosine { floor: 0.1 },
-                _ => Shape::Wsd { decay, floor: 0.05 },
-            };
-            let schedule = Schedule { peak: 3e-3, warmup, total, shape, rewarm: None };
-            let lr = schedule.at(step);
-            prop_assert!((0.0..=3e-3 + 1e-15).contains(&lr), "{lr}");
-            // After the warm-up the rate only falls.
-            prop_assert!(step < warmup || schedule.at(step + 1) <= lr + 1e-15);
-        }
-    }
-}
+mod tests;

@@ -92,10 +92,14 @@ mod tests {
         let ids: Vec<i64> = (0..60).map(|i| i * 37 % 512).collect();
         let tokens = tokens(&ids, 20, 512).unwrap();
         let mut logits = Vec::new();
-        let scores = score(&model, &tokens, Some(&mut |piece: &[f32]| {
-            logits.extend_from_slice(piece);
-            ControlFlow::Continue(())
-        }));
+        let scores = score(
+            &model,
+            &tokens,
+            Some(&mut |piece: &[f32]| {
+                logits.extend_from_slice(piece);
+                ControlFlow::Continue(())
+            }),
+        );
         assert_eq!((scores.len(), logits.len()), (3 * 19, 60 * 512));
         assert_eq!(logits, host(model.logits(&tokens)));
         for (a, b) in scores.iter().zip(score(&model, &tokens, None)) {

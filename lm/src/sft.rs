@@ -121,7 +121,7 @@ impl SftConfig {
     /// The learning-rate curve of a run of `steps` steps.
     fn schedule(&self, steps: u64) -> Schedule {
         let warmup = (steps as f64 * self.warmup_fraction).ceil() as u64;
-        Schedule { peak: self.learning_rate, warmup, total: steps, shape: self.shape, rewarm: None }
+        Schedule { peak: self.learning_rate, warmup, total: steps, shape: self.shape.clone(), rewarm: None }
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! OLMo-core orders its training instances with it, so the same seed gives the same order here. Knows no data.
 
+pub mod python;
+
 /// NumPy's `Generator(PCG64(seed))`, as far as shuffling needs it.
 #[derive(Clone, Debug)]
 pub struct Pcg64 {
@@ -54,6 +56,24 @@ impl Pcg64 {
             let draw = if max <= u64::from(u32::MAX) { u64::from(self.next_u32()) } else { self.next_u64() };
             if draw & mask <= max {
                 return draw & mask;
+            }
+        }
+    }
+
+    /// A number below `n`, as `Generator.integers(n)` draws it (Lemire, arXiv 1805.10941).
+    ///
+    /// # Panics
+    /// When `n` is 0 or does not fit into 32 bits.
+    pub fn below(&mut self, n: u64) -> u64 {
+        assert!(n > 0 && n <= u64::from(u32::MAX), "{n} is no range of 32 bits");
+        if n == 1 {
+            return 0;
+        }
+        let threshold = (1 << 32) % n;
+        loop {
+            let product = u64::from(self.next_u32()) * n;
+            if u64::from(product as u32) >= threshold {
+                return product >> 32;
             }
         }
     }
@@ -118,6 +138,15 @@ mod tests {
     fn shuffles_are_numpys() {
         assert_eq!(first_six(34522, 1000), [905, 250, 414, 554, 333, 834]);
         assert_eq!(first_six(0, 10), [4, 6, 2, 7, 3, 5]);
+    }
+
+    #[test]
+    fn draws_are_numpys() {
+        let mut generator = Pcg64::new(42);
+        assert_eq!([1, 2, 10, 1000, 7].map(|n| generator.below(n)), [0, 0, 7, 654, 3]);
+        let mut values: Vec<u32> = (0..8).collect();
+        generator.shuffle(&mut values[1..]);
+        assert_eq!(values, [0, 6, 7, 1, 2, 4, 3, 5]);
     }
 
     #[test]

@@ -123,7 +123,8 @@ fn tensors(arguments: &Arguments, folder: &Path, (from, to): (&Path, &Path), sam
     let ids = file.integers(entry).map_err(wrong)?;
     let decoder = Decoder::load(folder).map_err(wrong)?;
     let config = decoder.config();
-    let tokens = lm::score::tokens(&ids, length, config.vocab_size).map_err(|error| CliError::user(format!("{place}: {error}")))?;
+    let tokens =
+        lm::score::tokens(&ids, length, config.vocab_size).map_err(|error| CliError::user(format!("{place}: {error}")))?;
     let prompts: Vec<Vec<u32>> = tokens.ids.chunks_exact(length).map(<[u32]>::to_vec).collect();
     let eos = [config.eos_token_id];
     let stop = Stop { ids: if arguments.stop_at_eos { &eos } else { &[] }, ..Stop::default() };

@@ -64,8 +64,8 @@ pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<(), CliError> {
     let vocab = model.config().vocab_size;
     let tokens = lm::score::tokens(&ids, length, vocab).map_err(|error| CliError::user(format!("{place}: {error}")))?;
     let partial = arguments.out.with_extension("partial");
-    let written = write(&partial, &model, &tokens, arguments.no_logits)
-        .and_then(|()| Ok(fs_err::rename(&partial, &arguments.out)?));
+    let written =
+        write(&partial, &model, &tokens, arguments.no_logits).and_then(|()| Ok(fs_err::rename(&partial, &arguments.out)?));
     if let Err(error) = written {
         // What went wrong is told; a leftover is no second error.
         let _ = fs_err::remove_file(&partial);

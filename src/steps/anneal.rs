@@ -2,7 +2,7 @@
 
 use plan::{Place, Resources};
 
-use super::pretrain::{self, PORTS, Shape};
+use super::pretrain::{self, PORTS, Precision, Recompute, Shape};
 use super::{About, ArtifactType, Closing, ParamError, Step, StepError, Work};
 
 crate::params! {
@@ -22,8 +22,26 @@ crate::params! {
         ratios: Vec<f64> = Vec::new(), in 0.0..=1e12;
         /// Weight of the squared log-partition function.
         z_loss: f64 = 1e-5, in 0.0..=1.0;
+        /// Weight of the load-balancing loss, for models with experts.
+        load_balancing_loss: f64 = 0.01, in 0.0..=10.0;
+        /// Weight of the z-loss of routers, for models with experts.
+        router_z_loss: f64 = 0.001, in 0.0..=10.0;
+        /// Whether steps whose loss or gradient norm is far above those before are left out (SkipStepAdamW).
+        skip_step: bool = false;
+        /// Whether the input embedding is decayed too, as in OLMoE.
+        decay_embeddings: bool = false;
         /// Seed of the data order.
         seed: u64 = 42;
+        /// Steps between measurements of the loss on `validation`; 0: at the end only.
+        eval_every: u64 = 0;
+        /// Tokens of each artifact of `validation` that are measured; `()`: all.
+        eval_tokens: Option<u64> = None;
+        /// The result is the mean of the weights after each of the last so many steps; 0: the last weights.
+        merge_last: u64 = 0;
+        /// What is computed again in the backward pass to need less memory. It changes no bit of the result.
+        recompute: Recompute = Recompute::None;
+        /// The numbers that matrices are multiplied in; everything else is 32-bit.
+        precision: Precision = Precision::F32;
     }
 }
 
@@ -44,7 +62,16 @@ impl Params {
             floor: 0.0,
             ratios: self.ratios,
             z_loss: Some(self.z_loss),
+            load_balancing_loss: Some(self.load_balancing_loss),
+            router_z_loss: Some(self.router_z_loss),
+            skip_step: self.skip_step,
+            decay_embeddings: self.decay_embeddings,
             seed: self.seed,
+            eval_every: self.eval_every,
+            eval_tokens: self.eval_tokens,
+            merge_last: self.merge_last,
+            recompute: self.recompute,
+            precision: self.precision,
             ..base
         }
     }
@@ -56,7 +83,7 @@ impl Step for Anneal {
     fn about() -> About {
         About {
             name: "anneal",
-            version: 1,
+            version: 2,
             doc: "Trains a checkpoint on while the learning rate falls linearly from where it stands to zero (OLMo 2's second \
                   stage). Different seeds see the data in different orders; `average` makes a soup of them.",
             ports: PORTS,

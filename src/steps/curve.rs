@@ -75,8 +75,8 @@ impl<'a> Curve<'a> {
         let point = Point { step: self.pending.step, values: std::mem::take(&mut self.pending.values) };
         self.reporter.metrics(point.step, point.values.clone());
         // Wall-clock figures are events, not results.
-        let values =
-            point.values.into_iter().filter(|(name, _)| !name.starts_with("throughput/device") && !name.starts_with("time/"));
+        let timed = |name: &str| name.starts_with("throughput/device") || name.starts_with("time/") || name.ends_with("(s)");
+        let values = point.values.into_iter().filter(|(name, _)| !timed(name));
         let kept = Point { step: point.step, values: values.collect() };
         if self.error.is_none()
             && let Err(error) = self.keep(&kept)

@@ -49,7 +49,7 @@ impl Step for Evaluate {
     fn about() -> About {
         About {
             name: "evaluate",
-            version: 1,
+            version: 2,
             doc: "Scores a model with standard errors: bits per byte of held-out documents by source; rank classification (which line \
                   comes next in held-out documents, problems as multiple choice); greedy answers to held-out problems, judged by their \
                   verifiers. Results are written as lm-evaluation-harness writes them, with every instance.",

@@ -31,7 +31,8 @@ impl ParamType for Repository {
         let Value::Str(text) = value else {
             return wrong(format!("expected {ADDRESS}, found {} {value}", value.type_name()));
         };
-        let Some((name, commit)) = text.split_once('@').filter(|(name, _)| name.split('/').filter(|p| !p.is_empty()).count() == 2)
+        let Some((name, commit)) =
+            text.split_once('@').filter(|(name, _)| name.split('/').filter(|p| !p.is_empty()).count() == 2)
         else {
             return wrong(format!("expected {ADDRESS}, found \"{text}\""));
         };
@@ -119,7 +120,15 @@ impl Step for ImportHf {
             (Some(repository), true) => {
                 let cache = work.progress.join("hub");
                 let observer = DataObserver::new(work.reporter, "bytes");
-                hub::download(&hub::Hub::from_env(), &repository.name, &repository.commit, &cache, &work.out, &belongs, &observer)?;
+                hub::download(
+                    &hub::Hub::from_env(),
+                    &repository.name,
+                    &repository.commit,
+                    &cache,
+                    &work.out,
+                    &belongs,
+                    &observer,
+                )?;
             }
         }
         let config = Checkpoint::verify(&work.out).map_err(StepError::failed)?;

@@ -121,7 +121,7 @@ impl Step for Rlvr {
     fn about() -> About {
         About {
             name: "rlvr",
-            version: 1,
+            version: 2,
             doc: "Samples groups of answers with a key-value cache, lets each problem's verifier judge them, and makes the better ones \
                   likelier (GRPO as in Olmo 3: centred advantages, clip-higher, loss over the tokens of the batch, no KL unless asked).",
             ports: &[

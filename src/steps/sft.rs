@@ -87,7 +87,7 @@ impl Step for Sft {
     fn about() -> About {
         About {
             name: "sft",
-            version: 1,
+            version: 2,
             doc: "Finetunes on conversations rendered with the Tulu chat template; the loss is on assistant tokens only and is their \
                   mean over the whole batch. Conversations are packed without seeing each other.",
             ports: &[

@@ -7,6 +7,7 @@ use data::shard::TokenFiles;
 use fs_err as fs;
 use lm::loader::recorded::{Recorded, Recording};
 use lm::loader::{Ingredient, TokenSource};
+use lm::pretrain::HeldOut;
 
 use super::{InputArtifact, StepError, Work};
 
@@ -24,6 +25,17 @@ impl TokenSource for Files {
         let files = self.0.files();
         let range = files.get(file).ok_or("there is no such file")?;
         Ok(self.0.read(range.start + start, out)?)
+    }
+
+    fn documents(&self, file: usize, _eos: u32) -> Result<Vec<std::ops::Range<u64>>, Box<dyn std::error::Error + Send + Sync>> {
+        let files = self.0.files();
+        let range = files.get(file).ok_or("there is no such file")?;
+        let documents = self.0.documents(range.clone())?;
+        Ok(documents.into_iter().map(|place| place.start - range.start..place.end - range.start).collect())
+    }
+
+    fn eos(&self) -> Option<u32> {
+        Some(self.0.meta().eos)
     }
 }
 
@@ -60,6 +72,14 @@ pub(super) fn ingredients(work: &Work<'_>, ratios: &[f64]) -> Result<Vec<Ingredi
         ratio: share / sum,
     };
     Ok(opened.into_iter().enumerate().zip(shares).map(ingredient).collect())
+}
+
+/// The token artifacts of the port `validation`, by the names of the steps that made them.
+pub(super) fn held_out(work: &Work<'_>) -> Result<Vec<HeldOut>, StepError> {
+    let open = |input: &InputArtifact| -> Result<HeldOut, StepError> {
+        Ok(HeldOut { label: input.name.clone(), tokens: Arc::new(Files(TokenFiles::open(&input.path)?)) })
+    };
+    work.all("validation").into_iter().map(open).collect()
 }
 
 /// Copies the tokenizer that lies beside tokens or a checkpoint.

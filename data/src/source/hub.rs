@@ -94,9 +94,7 @@ pub fn download(
         check(observer)?;
         let at = format!("/{name}");
         let promised = api.metadata(&repo.url(name)).map_err(|error| failed(&at, error))?;
-        let kept = repo
-            .download_with_progress(name, Told { observer, before, done: 0 })
-            .map_err(|error| failed(&at, error))?;
+        let kept = repo.download_with_progress(name, Told { observer, before, done: 0 }).map_err(|error| failed(&at, error))?;
         let file = fs_err::canonicalize(&kept)?;
         if let Err(message) = compare(&file, promised.size() as u64, promised.etag())? {
             fs_err::remove_file(&file)?;

@@ -126,7 +126,9 @@ pub(super) fn plan(config: &ModelConfig, found: &[Found<'_>]) -> Result<Vec<Vec<
             Place::Convolution(name, part) => {
                 let (_, shape) = lookup(name)?;
                 let parts = rows[name.as_str()];
-                if tensor.shape.len() != 3 || tensor.shape[1..] != shape[1..] || parts.iter().sum::<usize>() > shape.iter().product()
+                if tensor.shape.len() != 3
+                    || tensor.shape[1..] != shape[1..]
+                    || parts.iter().sum::<usize>() > shape.iter().product()
                 {
                     return Err(fault(format!(
                         "tensor `{}` has shape {:?}; the three parts of `{name}` together have {shape:?}",

@@ -8,7 +8,8 @@ use fs_err as fs;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Checkpoint, CheckpointError, read_json, write_json};
+use super::{Checkpoint, CheckpointError, read_json, read_tensors, write_json, write_tensors};
+use crate::weights::NamedArrays;
 
 /// A directory that belongs to one run and holds its last state.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ const STATE: &str = "state-";
 const PARTIAL: &str = "partial";
 /// What a run keeps beside its checkpoint.
 const EXTRA: &str = "progress.json";
+/// Arrays that a run keeps beside its checkpoint.
+const ARRAYS: &str = "progress.safetensors";
 
 impl Progress {
     /// Progress kept in `dir`, which is made when first needed.
@@ -57,11 +60,35 @@ impl Progress {
         }
     }
 
+    /// The arrays of the last complete state, if it has some.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn load_arrays(&self) -> Result<Option<NamedArrays>, CheckpointError> {
+        let Some((_, dir)) = self.states()?.pop() else { return Ok(None) };
+        let path = dir.join(ARRAYS);
+        if fs::exists(&path)? { Ok(Some(read_tensors(&path)?)) } else { Ok(None) }
+    }
+
     /// Saves the state after `step`, with whatever else the run needs, and forgets the one before.
     ///
     /// # Errors
     /// When it cannot be written; the previous state is then still there.
     pub fn save<T: Serialize>(&self, step: u64, checkpoint: &Checkpoint, extra: &T) -> Result<(), CheckpointError> {
+        self.save_with_arrays(step, checkpoint, extra, None)
+    }
+
+    /// The same with arrays.
+    ///
+    /// # Errors
+    /// As [`Progress::save`].
+    pub fn save_with_arrays<T: Serialize>(
+        &self,
+        step: u64,
+        checkpoint: &Checkpoint,
+        extra: &T,
+        arrays: Option<&NamedArrays>,
+    ) -> Result<(), CheckpointError> {
         let before = self.states()?;
         let partial = self.dir.join(PARTIAL);
         if fs::exists(&partial)? {
@@ -70,6 +97,9 @@ impl Progress {
         fs::create_dir_all(&partial)?;
         checkpoint.write(&partial)?;
         write_json(&partial.join(EXTRA), extra)?;
+        if let Some(arrays) = arrays {
+            write_tensors(&partial.join(ARRAYS), arrays)?;
+        }
         for entry in fs::read_dir(&partial)? {
             fs::File::open(entry?.path())?.sync_all()?;
         }

@@ -136,8 +136,8 @@ impl TensorFile {
             if name == "__metadata__" {
                 continue;
             }
-            let Info { dtype, shape, data_offsets: [from, to] } =
-                serde_json::from_value(info).map_err(|error| fail(format!("the header of tensor `{name}` is damaged: {error}")))?;
+            let Info { dtype, shape, data_offsets: [from, to] } = serde_json::from_value(info)
+                .map_err(|error| fail(format!("the header of tensor `{name}` is damaged: {error}")))?;
             let values = shape.iter().try_fold(1_u64, |n, axis| n.checked_mul(*axis as u64));
             let bytes = value_size(&dtype).and_then(|size| values?.checked_mul(size));
             if to < from || values.is_none() || bytes.is_some_and(|bytes| bytes != to - from) {
@@ -296,23 +296,21 @@ impl TensorWriter {
             return Ok(());
         };
         *left = left.checked_sub(values.len()).expect("values come tensor by tensor");
-        match self.precision {
-            Precision::F32 => self.out.write_all(bytemuck::cast_slice(values))?,
-            Precision::Bf16 => {
-                for value in values {
-                    self.out.write_all(&half::bf16::from_f32(*value).to_le_bytes())?;
+        if self.precision == Precision::F32 {
+            return Ok(self.out.write_all(bytemuck::cast_slice(values))?);
+        }
+        for chunk in values.chunks(CHUNK) {
+            let bytes: Vec<u8> = if self.precision == Precision::Bf16 {
+                chunk.iter().flat_map(|value| half::bf16::from_f32(*value).to_le_bytes()).collect()
+            } else {
+                let lost = |value: &&f32| value.is_finite() && !half::f16::from_f32(**value).is_finite();
+                if let Some(value) = chunk.iter().find(lost) {
+                    let reason = format!("tensor `{name}` holds {value}, too large for float16; write bfloat16 or float32");
+                    return Err(CheckpointError::Tensors { path: self.path.clone(), reason });
                 }
-            }
-            Precision::F16 => {
-                for value in values {
-                    let short = half::f16::from_f32(*value);
-                    if value.is_finite() && !short.is_finite() {
-                        let reason = format!("tensor `{name}` holds {value}, too large for float16; write bfloat16 or float32");
-                        return Err(CheckpointError::Tensors { path: self.path.clone(), reason });
-                    }
-                    self.out.write_all(&short.to_le_bytes())?;
-                }
-            }
+                chunk.iter().flat_map(|value| half::f16::from_f32(*value).to_le_bytes()).collect()
+            };
+            self.out.write_all(&bytes)?;
         }
         Ok(())
     }

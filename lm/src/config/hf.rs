@@ -47,16 +47,46 @@ impl Family {
             _ => [4096, 11_008, 32, 32, 2048],
         };
         Some(match name {
-            "vocab_size" => if wide { 100_352 } else { 50_304 },
+            "vocab_size" => {
+                if wide {
+                    100_352
+                } else {
+                    50_304
+                }
+            }
             "hidden_size" => hidden,
             "intermediate_size" => intermediate,
             "num_hidden_layers" => layers,
             "num_attention_heads" => heads,
             "max_position_embeddings" => length,
-            "eos_token_id" => if wide { 100_257 } else { 50_279 },
-            "pad_token_id" => if wide { 100_277 } else { 1 },
-            "num_experts" => if self == Self::FlexOlmo { 7 } else { 64 },
-            "num_experts_per_tok" => if self == Self::FlexOlmo { 5 } else { 8 },
+            "eos_token_id" => {
+                if wide {
+                    100_257
+                } else {
+                    50_279
+                }
+            }
+            "pad_token_id" => {
+                if wide {
+                    100_277
+                } else {
+                    1
+                }
+            }
+            "num_experts" => {
+                if self == Self::FlexOlmo {
+                    7
+                } else {
+                    64
+                }
+            }
+            "num_experts_per_tok" => {
+                if self == Self::FlexOlmo {
+                    5
+                } else {
+                    8
+                }
+            }
             _ => return None,
         })
     }

@@ -101,6 +101,36 @@ fn legacy_rope_fields_and_class_defaults_are_read() {
 }
 
 #[test]
+fn what_a_file_leaves_out_is_the_classs_default() {
+    let small = json!({ "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 96 });
+    let read = |family: &str, change: &dyn Fn(&mut serde_json::Value)| {
+        let mut config = small.clone();
+        config["model_type"] = family.into();
+        change(&mut config);
+        ModelConfig::from_hf(&config)
+    };
+    let olmo2 = read("olmo2", &|_| ()).unwrap();
+    assert_eq!((olmo2.vocab_size, olmo2.eos_token_id, olmo2.pad_token_id, olmo2.norm_eps), (50_304, 50_279, 1, 1e-5));
+    assert_eq!(olmo2.max_position_embeddings, 2048);
+    let hybrid = read("olmo_hybrid", &|config| config["linear_num_key_heads"] = 2.into()).unwrap();
+    assert_eq!((hybrid.vocab_size, hybrid.eos_token_id, hybrid.norm_eps), (100_352, 100_257, 1e-6));
+    let Mixer::GatedDelta(delta) = hybrid.layers[0].mixer else { panic!("the first layer is linear") };
+    assert_eq!((delta.n_key_heads, delta.n_value_heads, delta.key_head_dim, delta.value_head_dim), (2, 4, 24, 48));
+    assert!(hybrid.layers[2].attention().is_some(), "a short hybrid ends with attention");
+    let tokens = |eos: serde_json::Value| read("olmo2", &|config| config["eos_token_id"] = eos.clone()).unwrap();
+    assert_eq!(tokens(json!([7, 8])).eos_token_id, 7);
+    for none in [json!(null), json!([]), json!(-1)] {
+        let config = tokens(none);
+        assert_eq!((config.eos_token_id, config.filler()), (NO_TOKEN, 1));
+        assert_eq!(config.to_hf()["eos_token_id"], serde_json::Value::Null);
+    }
+    let error = read("olmo3", &|config| config["sliding_window"] = json!(null)).unwrap_err().to_string();
+    assert!(error.contains("sliding_window"), "{error}");
+    let all_linear = hybrid.map_layers(|_| hybrid.layers[0]);
+    assert_eq!(all_linear.to_hf()["model_type"], "workbench", "the class wants both kinds");
+}
+
+#[test]
 fn flops_count_what_a_token_meets() {
     let sizes = Sizes { n_layers: 4, hidden_size: 64, n_heads: 4, n_kv_heads: 4, intermediate_size: 32, vocab_size: 256 };
     let dense = Family::Olmo2.model(&sizes);

@@ -29,11 +29,7 @@ struct Slot {
 impl Slot {
     /// Draws the next token from `logits` `[V]`.
     fn draw(&mut self, logits: &[f32], request: &Request<'_>) {
-        let at = Position {
-            prompt: self.prompt as u32,
-            sample: self.number as u32,
-            token: self.sample.ids.len() as u32,
-        };
+        let at = Position { prompt: self.prompt as u32, sample: self.number as u32, token: self.sample.ids.len() as u32 };
         self.sample.push(pick::draw(logits, request.sampling, request.seed, at, &mut self.scratch));
         self.done = request.stop.reached(&mut self.sample) || self.sample.ids.len() == request.sampling.max_new_tokens;
     }

@@ -43,7 +43,8 @@ impl Rectangle {
 /// # Errors
 /// When the file cannot be written.
 pub fn write(path: &Path, rectangle: &Rectangle) -> Result<(), CheckpointError> {
-    let fail = |error: safetensors::SafeTensorError| CheckpointError::Tensors { path: path.to_path_buf(), reason: error.to_string() };
+    let fail =
+        |error: safetensors::SafeTensorError| CheckpointError::Tensors { path: path.to_path_buf(), reason: error.to_string() };
     let shape = vec![rectangle.rows, rectangle.length];
     let tokens: Vec<u8> = rectangle.tokens.iter().flat_map(|token| token.to_le_bytes()).collect();
     let logprobs: Vec<u8> = rectangle.logprobs.iter().flat_map(|logprob| logprob.to_le_bytes()).collect();

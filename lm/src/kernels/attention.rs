@@ -6,11 +6,13 @@
 
 use rayon::prelude::*;
 
-use super::matmul::{Target, View, Write, product};
+use super::matmul::{Packed, Precision, Target, View, Window, Write, product, product_packed};
 use super::simd::{self, multiversion, sum2};
 
 /// Query rows whose scores are held at once.
 const BLOCK: usize = 64;
+/// Where the keys of a block may begin: windows of packed operands begin there.
+const ALIGN: usize = 32;
 
 /// The layout of queries, keys and values: row-major, a row per token, heads side by side.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +61,7 @@ impl<'a> Layout<'a> {
     fn blocks(&self, sequence: usize) -> impl Iterator<Item = Block> + '_ {
         (0..self.length).step_by(BLOCK).map(move |start| {
             let end = (start + BLOCK).min(self.length);
-            let first_key = (start..end).map(|i| self.first_visible(sequence, i)).min().unwrap_or(0);
+            let first_key = (start..end).map(|i| self.first_visible(sequence, i)).min().unwrap_or(0) / ALIGN * ALIGN;
             Block { start, rows: end - start, first_key, keys: end - first_key }
         })
     }
@@ -85,7 +87,7 @@ impl<'a> Layout<'a> {
 
 /// Attention of `q` `[n, H * D]` over `k` and `v` `[n, K * D]`: the output `[n, H * D]` and the log-partition function of
 /// every row and head, `[sequence, head, position]`.
-pub(crate) fn forward(layout: Layout<'_>, q: &[f32], k: &[f32], v: &[f32]) -> (Vec<f32>, Vec<f32>) {
+pub(crate) fn forward(layout: Layout<'_>, q: &[f32], k: &[f32], v: &[f32], precision: Precision) -> (Vec<f32>, Vec<f32>) {
     let (t, d) = (layout.length, layout.head_dim);
     let mut out = simd::unwritten(q.len());
     let mut lse = simd::unwritten(layout.n_sequences * layout.n_heads * t);
@@ -94,17 +96,22 @@ pub(crate) fn forward(layout: Layout<'_>, q: &[f32], k: &[f32], v: &[f32]) -> (V
     let (q, k, v) = (View::rows(q, layout.query_width()), View::rows(k, layout.kv_width()), View::rows(v, layout.kv_width()));
     layout.pieces().for_each(|(sequence, kv)| {
         let mut scores = simd::unwritten(BLOCK * t);
+        // SAFETY: the views lie inside the inputs.
+        let (keys, values) = unsafe {
+            let keys = k.at(sequence * t, kv * d).transpose();
+            let values = v.at(sequence * t, kv * d);
+            (Packed::on_this_thread(keys, [d, t], precision), Packed::on_this_thread(values, [t, d], precision))
+        };
         for head in layout.readers(kv) {
             for block in layout.blocks(sequence) {
-                let (row, key) = (sequence * t + block.start, sequence * t + block.first_key);
+                let row = sequence * t + block.start;
+                let seen = block.first_key..block.first_key + block.keys;
                 let scores = &mut scores[..block.rows * block.keys];
                 // SAFETY: the blocks are disjoint pieces of the output and lie inside the inputs.
                 let lse = unsafe {
-                    let queries = q.at(row, head * d);
-                    let keys = k.at(key, kv * d);
-                    let transposed = View { start: keys.start, row: keys.column, column: keys.row };
-                    let size = [block.rows, block.keys, d];
-                    product(Target::rows(scores, block.keys), size, queries, transposed, Write::Set);
+                    let window = Window { columns: seen.clone(), depth: 0..d };
+                    let target = Target::rows(scores, block.keys);
+                    product_packed(target, block.rows, q.at(row, head * d), &keys, window, Write::Set);
                     let lse = lse_target.at(sequence * layout.n_heads + head, block.start);
                     std::slice::from_raw_parts_mut(lse.start, block.rows)
                 };
@@ -114,9 +121,9 @@ pub(crate) fn forward(layout: Layout<'_>, q: &[f32], k: &[f32], v: &[f32]) -> (V
                 }
                 // SAFETY: as above.
                 unsafe {
-                    let size = [block.rows, d, block.keys];
-                    let values = v.at(key, kv * d);
-                    product(target.at(row, head * d), size, View::rows(scores, block.keys), values, Write::Set);
+                    let window = Window { columns: 0..d, depth: seen };
+                    let scores = View::rows(scores, block.keys);
+                    product_packed(target.at(row, head * d), block.rows, scores, &values, window, Write::Set);
                 }
             }
         }
@@ -175,7 +182,7 @@ pub(crate) struct Saved<'a> {
 }
 
 /// The gradients for queries, keys and values.
-pub(crate) fn backward(layout: Layout<'_>, dout: &[f32], saved: Saved<'_>) -> [Vec<f32>; 3] {
+pub(crate) fn backward(layout: Layout<'_>, dout: &[f32], saved: Saved<'_>, precision: Precision) -> [Vec<f32>; 3] {
     let (t, d, width, kv_width) = (layout.length, layout.head_dim, layout.query_width(), layout.kv_width());
     let mut dq = simd::unwritten(saved.q.len());
     let mut dk = vec![0.0; saved.k.len()];
@@ -185,18 +192,24 @@ pub(crate) fn backward(layout: Layout<'_>, dout: &[f32], saved: Saved<'_>) -> [V
     let gradient = View::rows(dout, width);
     layout.pieces().for_each(|(sequence, kv)| {
         let (mut scores, mut grads) = (simd::unwritten(BLOCK * t), simd::unwritten(BLOCK * t));
+        // SAFETY: the views lie inside the inputs.
+        let (keys, to_scores, to_weights) = unsafe {
+            let (keys, values) = (k.at(sequence * t, kv * d), v.at(sequence * t, kv * d));
+            let pack = |view, size| Packed::on_this_thread(view, size, precision);
+            (pack(keys, [t, d]), pack(keys.transpose(), [d, t]), pack(values.transpose(), [d, t]))
+        };
         for head in layout.readers(kv) {
             for block in layout.blocks(sequence) {
                 let (row, key, n) = (sequence * t + block.start, sequence * t + block.first_key, block.keys);
+                let seen = block.first_key..block.first_key + n;
                 let (scores, grads) = (&mut scores[..block.rows * n], &mut grads[..block.rows * n]);
-                let transpose = |view: View| View { start: view.start, row: view.column, column: view.row };
                 // SAFETY: all blocks lie inside the inputs; a piece writes only its own heads of the outputs.
+                let (queries, upstream) = unsafe { (q.at(row, head * d), gradient.at(row, head * d)) };
+                // SAFETY: as above.
                 unsafe {
-                    let size = [block.rows, n, d];
-                    let keys = transpose(k.at(key, kv * d));
-                    product(Target::rows(scores, n), size, q.at(row, head * d), keys, Write::Set);
-                    let values = transpose(v.at(key, kv * d));
-                    product(Target::rows(grads, n), size, gradient.at(row, head * d), values, Write::Set);
+                    let window = Window { columns: seen.clone(), depth: 0..d };
+                    product_packed(Target::rows(scores, n), block.rows, queries, &to_scores, window.clone(), Write::Set);
+                    product_packed(Target::rows(grads, n), block.rows, upstream, &to_weights, window, Write::Set);
                 }
                 for (r, (scores, grads)) in scores.chunks_exact_mut(n).zip(grads.chunks_exact_mut(n)).enumerate() {
                     let at = (row + r) * width + head * d;
@@ -207,13 +220,12 @@ pub(crate) fn backward(layout: Layout<'_>, dout: &[f32], saved: Saved<'_>) -> [V
                 }
                 // SAFETY: as above.
                 unsafe {
-                    let size = [block.rows, d, n];
-                    product(to_q.at(row, head * d), size, View::rows(grads, n), k.at(key, kv * d), Write::Set);
+                    let window = Window { columns: 0..d, depth: seen };
+                    product_packed(to_q.at(row, head * d), block.rows, View::rows(grads, n), &keys, window, Write::Set);
                     let size = [n, d, block.rows];
-                    let queries = q.at(row, head * d);
-                    product(to_k.at(key, kv * d), size, View::transposed(grads, n), queries, Write::Add);
-                    let gradient = gradient.at(row, head * d);
-                    product(to_v.at(key, kv * d), size, View::transposed(scores, n), gradient, Write::Add);
+                    let (to_k, to_v) = (to_k.at(key, kv * d), to_v.at(key, kv * d));
+                    product(to_k, size, View::transposed(grads, n), queries, Write::Add, precision);
+                    product(to_v, size, View::transposed(scores, n), upstream, Write::Add, precision);
                 }
             }
         }

@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use super::matmul::{self, Write};
+use super::matmul::{self, Precision, Write};
 use super::simd::{self, multiversion};
 use crate::batch::IGNORED;
 
@@ -25,6 +25,8 @@ pub(crate) struct Head<'a> {
     pub(crate) targets: &'a [u32],
     /// Columns of both matrices.
     pub(crate) width: usize,
+    /// Of the products.
+    pub(crate) precision: Precision,
 }
 
 /// Per row, the negative log-likelihood of the target and the log-partition function; both 0 for ignored rows.
@@ -62,7 +64,7 @@ multiversion! {
 
 /// The losses of all rows and, where `slope` gives a row's slope from its index and log-partition function, gradients.
 fn run(head: Head<'_>, slope: Option<&(dyn Fn(usize, f32) -> Slope + Sync)>) -> (RowLosses, Option<HeadGradients>) {
-    let Head { hidden, weight, targets, width } = head;
+    let Head { hidden, weight, targets, width, precision } = head;
     let (n, vocab) = (targets.len(), weight.len() / width);
     assert_eq!(hidden.len(), n * width, "one row of activations per target");
     let chunk = chunk_rows(vocab);
@@ -73,11 +75,13 @@ fn run(head: Head<'_>, slope: Option<&(dyn Fn(usize, f32) -> Slope + Sync)>) -> 
         gradients.iter_mut().for_each(|gradients| gradients.weight.fill(0.0));
     }
     let mut logits = simd::unwritten(chunk.min(n) * vocab);
+    let forward = matmul::pack_forward(weight, width, precision);
+    let backward = slope.map(|_| matmul::pack_backward(weight, width, precision));
     for first in (0..n).step_by(chunk) {
         let rows = first..(first + chunk).min(n);
         let activations = &hidden[rows.start * width..rows.end * width];
         let logits = &mut logits[..rows.len() * vocab];
-        matmul::forward(logits, activations, weight, width);
+        matmul::multiply(logits, activations, &forward, Write::Set);
         let outputs = losses.nll[rows.clone()].par_iter_mut().zip(&mut losses.lse[rows.clone()]);
         logits.par_chunks_mut(vocab).zip(outputs).with_min_len(8).enumerate().for_each(|(i, (logits, (nll, lse)))| {
             let target = targets[rows.start + i];
@@ -96,11 +100,11 @@ fn run(head: Head<'_>, slope: Option<&(dyn Fn(usize, f32) -> Slope + Sync)>) -> 
                 logits[target as usize] -= b;
             }
         });
-        if let Some(gradients) = &mut gradients {
+        if let (Some(gradients), Some(backward)) = (&mut gradients, &backward) {
             let dhidden = &mut gradients.hidden[rows.start * width..rows.end * width];
-            matmul::backward_input(dhidden, logits, weight, width, Write::Set);
+            matmul::multiply(dhidden, logits, backward, Write::Set);
             let write = if first == 0 { Write::Set } else { Write::Add };
-            matmul::backward_weight(&mut gradients.weight, logits, activations, width, write);
+            matmul::backward_weight(&mut gradients.weight, logits, activations, width, write, precision);
         }
     }
     (losses, gradients)

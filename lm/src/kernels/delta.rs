@@ -8,7 +8,7 @@
 
 use rayon::prelude::*;
 
-use super::matmul::{Target, View, Write, product};
+use super::matmul::{Precision, Target, View, Write, product};
 use super::simd::{self, multiversion, sum2};
 
 /// Tokens of a chunk.
@@ -190,8 +190,8 @@ impl Place {
         let size = [n, n, layout.key_dim];
         // SAFETY: the views cover the chunk and the targets are this function's own.
         unsafe {
-            product(Target::rows(&mut a, n), size, self.k, transpose(self.k), Write::Set);
-            product(Target::rows(&mut p, n), size, self.q, transpose(self.k), Write::Set);
+            product(Target::rows(&mut a, n), size, self.k, transpose(self.k), Write::Set, Precision::F32);
+            product(Target::rows(&mut p, n), size, self.q, transpose(self.k), Write::Set, Precision::F32);
         }
         decay_lower(&mut a, &decay.sum, Some(beta), false);
         decay_lower(&mut p, &decay.sum, None, true);
@@ -245,7 +245,14 @@ pub(crate) fn forward(layout: Layout<'_>, inputs: Inputs<'_>) -> (Vec<f32>, Save
                     let mut w = simd::unwritten(n * dv);
                     // SAFETY: the views cover the chunk; `w` is this closure's own.
                     unsafe {
-                        product(Target::rows(&mut w, dv), [n, dv, dk], place.k, View::rows(&state, dv), Write::Set);
+                        product(
+                            Target::rows(&mut w, dv),
+                            [n, dv, dk],
+                            place.k,
+                            View::rows(&state, dv),
+                            Write::Set,
+                            Precision::F32,
+                        );
                     }
                     for (i, w) in w.chunks_exact_mut(dv).enumerate() {
                         let v = &inputs.v[(chunk.row + i) * width + head * dv..][..dv];
@@ -257,15 +264,15 @@ pub(crate) fn forward(layout: Layout<'_>, inputs: Inputs<'_>) -> (Vec<f32>, Save
                     // SAFETY: a piece writes only its own heads of its own sequence.
                     unsafe {
                         let out = to_out.at(chunk.row, head * dv);
-                        product(out, [n, dv, dk], View::rows(&carried, dk), View::rows(&state, dv), Write::Set);
-                        product(out, [n, dv, n], View::rows(&p, n), View::rows(&w, dv), Write::Add);
+                        product(out, [n, dv, dk], View::rows(&carried, dk), View::rows(&state, dv), Write::Set, Precision::F32);
+                        product(out, [n, dv, n], View::rows(&p, n), View::rows(&w, dv), Write::Add, Precision::F32);
                         for (i, w) in w.chunks_exact(dv).enumerate() {
                             let target = to_written.at(chunk.row + i, head * dv);
                             std::slice::from_raw_parts_mut(target.start, dv).copy_from_slice(w);
                         }
                         simd::scale(&mut state, decay.whole());
                         let keys = View::transposed(&kept, dk);
-                        product(Target::rows(&mut state, dv), [dk, dv, n], keys, View::rows(&w, dv), Write::Add);
+                        product(Target::rows(&mut state, dv), [dk, dv, n], keys, View::rows(&w, dv), Write::Add, Precision::F32);
                     }
                 }
                 states
@@ -372,13 +379,20 @@ unsafe fn backward_head(
         // SAFETY: shapes as named; targets are this function's own.
         unsafe {
             // Through O = P V' and the state after the chunk.
-            product(Target::rows(&mut dw, dv), [n, dv, n], View::transposed(&p, n), dy, Write::Set);
-            product(Target::rows(&mut dw, dv), [n, dv, dk], View::rows(&kept, dk), View::rows(&dstate, dv), Write::Add);
-            product(Target::rows(&mut dp, n), [n, n, dv], dy, transpose(w), Write::Set);
+            product(Target::rows(&mut dw, dv), [n, dv, n], View::transposed(&p, n), dy, Write::Set, Precision::F32);
+            product(
+                Target::rows(&mut dw, dv),
+                [n, dv, dk],
+                View::rows(&kept, dk),
+                View::rows(&dstate, dv),
+                Write::Add,
+                Precision::F32,
+            );
+            product(Target::rows(&mut dp, n), [n, n, dv], dy, transpose(w), Write::Set, Precision::F32);
             // Q and K against states: dO S^T and V' dS^T.
             let transposed = View::transposed(state, dv);
-            product(Target::rows(&mut dq_carried, dk), [n, dk, dv], dy, transposed, Write::Set);
-            product(Target::rows(&mut dk_kept, dk), [n, dk, dv], w, View::transposed(&dstate, dv), Write::Set);
+            product(Target::rows(&mut dq_carried, dk), [n, dk, dv], dy, transposed, Write::Set, Precision::F32);
+            product(Target::rows(&mut dk_kept, dk), [n, dk, dv], w, View::transposed(&dstate, dv), Write::Set, Precision::F32);
         }
         // `dw` becomes the gradient of the right-hand side R of (I + A) V' = R.
         solve_lower_transposed(&a, &mut dw, n, dv);
@@ -386,8 +400,8 @@ unsafe fn backward_head(
         let mut read = simd::unwritten(n * dv);
         // SAFETY: as above.
         unsafe {
-            product(Target::rows(&mut da, n), [n, n, dv], View::rows(&dw, dv), transpose(w), Write::Set);
-            product(Target::rows(&mut read, dv), [n, dv, dk], place.k, View::rows(state, dv), Write::Set);
+            product(Target::rows(&mut da, n), [n, n, dv], View::rows(&dw, dv), transpose(w), Write::Set, Precision::F32);
+            product(Target::rows(&mut read, dv), [n, dv, dk], place.k, View::rows(state, dv), Write::Set, Precision::F32);
         }
         // Gradients of the running sums of g, of beta, and through them of g.
         let mut dsum = vec![0.0_f32; n];
@@ -449,11 +463,11 @@ unsafe fn backward_head(
         // SAFETY: as above; other value heads of this key head add to the same rows, one after the other.
         unsafe {
             let (mine_q, mine_k) = (Target::rows(&mut dq_carried, dk), Target::rows(&mut dk_kept, dk));
-            product(mine_q, [n, dk, n], View::rows(&dp, n), place.k, Write::Add);
-            product(mine_k, [n, dk, n], View::transposed(&dp, n), place.q, Write::Add);
-            product(mine_k, [n, dk, n], View::rows(&da, n), place.k, Write::Add);
-            product(mine_k, [n, dk, n], View::transposed(&da, n), place.k, Write::Add);
-            product(mine_k, [n, dk, dv], View::rows(&read, dv), View::transposed(state, dv), Write::Add);
+            product(mine_q, [n, dk, n], View::rows(&dp, n), place.k, Write::Add, Precision::F32);
+            product(mine_k, [n, dk, n], View::transposed(&dp, n), place.q, Write::Add, Precision::F32);
+            product(mine_k, [n, dk, n], View::rows(&da, n), place.k, Write::Add, Precision::F32);
+            product(mine_k, [n, dk, n], View::transposed(&da, n), place.k, Write::Add, Precision::F32);
+            product(mine_k, [n, dk, dv], View::rows(&read, dv), View::transposed(state, dv), Write::Add, Precision::F32);
             for i in 0..n {
                 let at = |target: Target| std::slice::from_raw_parts_mut(target.at(i, 0).start, dk);
                 simd::add(at(to_q), &dq_carried[i * dk..(i + 1) * dk]);
@@ -462,8 +476,8 @@ unsafe fn backward_head(
             // The gradient of the state before the chunk; a document's first state depends on nothing.
             simd::scale(&mut dstate, decay.whole());
             let target = Target::rows(&mut dstate, dv);
-            product(target, [dk, dv, n], View::transposed(&carried, dk), dy, Write::Add);
-            product(target, [dk, dv, n], transpose(place.k), View::rows(&read, dv), Write::Add);
+            product(target, [dk, dv, n], View::transposed(&carried, dk), dy, Write::Add, Precision::F32);
+            product(target, [dk, dv, n], transpose(place.k), View::rows(&read, dv), Write::Add, Precision::F32);
         }
         if chunk.fresh {
             dstate.fill(0.0);

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::matmul::{self, Target, View, Write, local, product};
+use super::matmul::{self, Packed, Precision, Target, View, Write, local, product};
 use super::rows::{self, CHUNK};
 use super::simd::{self, multiversion, sum2};
 
@@ -17,7 +17,30 @@ pub(crate) struct ExpertWeights<'a> {
     pub(crate) gate: &'a [f32],
     pub(crate) up: &'a [f32],
     pub(crate) down: &'a [f32],
+    /// Of the experts' products.
+    pub(crate) precision: Precision,
 }
+
+/// The packed gate, up and down matrices of the experts that have rows.
+fn pack(
+    weights: ExpertWeights<'_>,
+    routing: &Routing,
+    size: usize,
+    pack: impl Fn(&[f32], usize) -> Packed + Sync,
+    d: usize,
+) -> Vec<Option<[Packed; 3]>> {
+    let n_experts = routing.starts.len() - 1;
+    (0..n_experts)
+        .into_par_iter()
+        .map(|e| {
+            let of = |stack: &'_ [f32], inputs: usize| pack(&stack[e * size..(e + 1) * size], inputs);
+            (routing.starts[e] < routing.starts[e + 1])
+                .then(|| [of(weights.gate, d), of(weights.up, d), of(weights.down, size / d)])
+        })
+        .collect()
+}
+
+const PACKED: &str = "a piece of work has an expert with rows";
 
 /// How tokens choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,6 +171,7 @@ pub(crate) fn forward(
     let gathered = rows::gather(x, &routing.tokens, d);
     let (mut gate, mut up, mut product) = (simd::unwritten(m * f), simd::unwritten(m * f), simd::unwritten(m * f));
     let mut given = simd::unwritten(m * d);
+    let packed = pack(weights, &routing, size, |w, inputs| matmul::pack_forward(w, inputs, weights.precision), d);
     let pieces = routing.pieces();
     let outputs = cut(&mut gate, &pieces, f)
         .into_iter()
@@ -155,12 +179,12 @@ pub(crate) fn forward(
         .zip(cut(&mut product, &pieces, f).into_iter().zip(cut(&mut given, &pieces, d)));
     let work: Vec<_> = pieces.iter().zip(outputs).collect();
     work.into_par_iter().with_max_len(1).for_each(|((expert, rows), ((gate, up), (product, given)))| {
-        let at = expert * size..(expert + 1) * size;
+        let [to_gate, to_up, down] = packed[*expert].as_ref().expect(PACKED);
         let x = &gathered[rows.start * d..rows.end * d];
-        local::forward(gate, x, &weights.gate[at.clone()], d);
-        local::forward(up, x, &weights.up[at.clone()], d);
+        local::multiply(gate, x, to_gate, Write::Set);
+        local::multiply(up, x, to_up, Write::Set);
         rows::swiglu(product, gate, up);
-        local::forward(given, product, &weights.down[at], f);
+        local::multiply(given, product, down, Write::Set);
     });
     let mut y = simd::unwritten(x.len());
     let k = choice.top_k;
@@ -219,17 +243,18 @@ pub(crate) fn backward(
         }
     }
     let mut drows = simd::unwritten(m * d);
+    let packed = pack(weights, &routing, size, |w, inputs| matmul::pack_backward(w, inputs, weights.precision), d);
     let pieces = routing.pieces();
     let outputs = cut(&mut gate, &pieces, f).into_iter().zip(cut(&mut up, &pieces, f)).zip(cut(&mut drows, &pieces, d));
     let work: Vec<_> = pieces.iter().zip(outputs).collect();
     work.into_par_iter().with_max_len(1).for_each(|((expert, rows), ((gate, up), drows))| {
-        let at = expert * size..(expert + 1) * size;
+        let [from_gate, from_up, down] = packed[*expert].as_ref().expect(PACKED);
         let mut dproduct = simd::unwritten(gate.len());
         let dgiven = &dgiven[rows.start * d..rows.end * d];
-        local::backward_input(&mut dproduct, dgiven, &weights.down[at.clone()], f, Write::Set);
+        local::multiply(&mut dproduct, dgiven, down, Write::Set);
         rows::swiglu_backward(gate, up, &dproduct);
-        local::backward_input(drows, gate, &weights.gate[at.clone()], d, Write::Set);
-        local::backward_input(drows, up, &weights.up[at], d, Write::Add);
+        local::multiply(drows, gate, from_gate, Write::Set);
+        local::multiply(drows, up, from_up, Write::Add);
     });
     let mut dx = simd::unwritten(dy.len());
     dx.par_chunks_mut(d).enumerate().with_min_len(CHUNK).for_each(|(token, dx)| {
@@ -242,14 +267,15 @@ pub(crate) fn backward(
     ExpertsGradients {
         x: dx,
         probabilities: dprobabilities,
-        gate: weight_gradients(&routing, &gate, &x, n_experts, [f, d]),
-        up: weight_gradients(&routing, &up, &x, n_experts, [f, d]),
-        down: weight_gradients(&routing, &dgiven, &gated, n_experts, [d, f]),
+        gate: weight_gradients(&routing, &gate, &x, [f, d], weights.precision),
+        up: weight_gradients(&routing, &up, &x, [f, d], weights.precision),
+        down: weight_gradients(&routing, &dgiven, &gated, [d, f], weights.precision),
     }
 }
 
 /// `dy_e^T x_e` of every expert, `[E, outputs, inputs]`; 0 for an expert without rows.
-fn weight_gradients(routing: &Routing, dy: &[f32], x: &[f32], n_experts: usize, [outputs, inputs]: [usize; 2]) -> Vec<f32> {
+fn weight_gradients(routing: &Routing, dy: &[f32], x: &[f32], [outputs, inputs]: [usize; 2], precision: Precision) -> Vec<f32> {
+    let n_experts = routing.starts.len() - 1;
     let mut dw = simd::unwritten(n_experts * outputs * inputs);
     let of = |e: usize, dw: &mut [f32], alone: bool| {
         let rows = routing.starts[e]..routing.starts[e + 1];
@@ -259,11 +285,11 @@ fn weight_gradients(routing: &Routing, dy: &[f32], x: &[f32], n_experts: usize, 
         let dy = &dy[rows.start * outputs..rows.end * outputs];
         let x = &x[rows.start * inputs..rows.end * inputs];
         if alone {
-            return matmul::backward_weight(dw, dy, x, inputs, Write::Set);
+            return matmul::backward_weight(dw, dy, x, inputs, Write::Set, precision);
         }
         let (target, size) = (Target::rows(dw, inputs), [outputs, inputs, rows.len()]);
         // SAFETY: the slices cover the shapes and `dw` is borrowed exclusively.
-        unsafe { product(target, size, View::transposed(dy, outputs), View::rows(x, inputs), Write::Set) };
+        unsafe { product(target, size, View::transposed(dy, outputs), View::rows(x, inputs), Write::Set, precision) };
     };
     // Few experts share the threads one after the other, many are spread over them; both depend on the shape only.
     if n_experts < 4 {

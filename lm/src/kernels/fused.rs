@@ -18,7 +18,7 @@ use burn::tensor::TensorData;
 
 use super::cross_entropy::{self, Head, HeadGradients, Slope};
 use super::layers::{self, AttentionParameters, AttentionSaved, FeedForwardParameters, FeedForwardSaved};
-use super::matmul::{self, Write};
+use super::matmul::{self, Precision, Write};
 use super::{AttentionShape, LossScale, rows, simd};
 
 /// Registers gradients with the parents that want them, in order.
@@ -55,10 +55,12 @@ macro_rules! backward {
 mod delta;
 mod experts;
 mod norm;
+mod router;
 
 pub(crate) use delta::DeltaOps;
 pub(crate) use experts::ExpertOps;
 pub(crate) use norm::NormOps;
+pub(crate) use router::RouterOps;
 
 /// The custom operations of this crate. Tensors are contiguous 32-bit floats.
 #[backend_extension(Flex, Autodiff)]
@@ -71,7 +73,7 @@ pub(crate) trait FusedOps: Backend {
     fn lm_add_rms_norm(residual: FloatTensor<Self>, x: FloatTensor<Self>, gain: FloatTensor<Self>, eps: f32)
     -> FloatTensor<Self>;
     /// See `Kernels::linear`.
-    fn lm_linear(x: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn lm_linear(x: FloatTensor<Self>, w: FloatTensor<Self>, precision: Precision) -> FloatTensor<Self>;
     /// See `Kernels::attention`.
     fn lm_attention(
         x: FloatTensor<Self>,
@@ -89,6 +91,7 @@ pub(crate) trait FusedOps: Backend {
         gate: FloatTensor<Self>,
         up: FloatTensor<Self>,
         down: FloatTensor<Self>,
+        precision: Precision,
     ) -> FloatTensor<Self>;
     /// See `Kernels::cross_entropy`.
     fn lm_cross_entropy(
@@ -96,9 +99,15 @@ pub(crate) trait FusedOps: Backend {
         head: FloatTensor<Self>,
         targets: Arc<[u32]>,
         scale: LossScale,
+        precision: Precision,
     ) -> FloatTensor<Self>;
     /// See `Kernels::token_log_probs`.
-    fn lm_token_log_probs(hidden: FloatTensor<Self>, head: FloatTensor<Self>, targets: Arc<[u32]>) -> FloatTensor<Self>;
+    fn lm_token_log_probs(
+        hidden: FloatTensor<Self>,
+        head: FloatTensor<Self>,
+        targets: Arc<[u32]>,
+        precision: Precision,
+    ) -> FloatTensor<Self>;
 }
 
 /// The elements of a contiguous tensor.
@@ -148,11 +157,11 @@ impl FusedOps for Flex {
         shaped(out, &x)
     }
 
-    fn lm_linear(x: FlexTensor, w: FlexTensor) -> FlexTensor {
+    fn lm_linear(x: FlexTensor, w: FlexTensor, precision: Precision) -> FlexTensor {
         let (x, w) = (x.to_contiguous(), w.to_contiguous());
         let (n, outputs) = (x.shape()[0], w.shape()[0]);
         let mut out = simd::unwritten(n * outputs);
-        matmul::forward(&mut out, elements(&x), elements(&w), columns(&x));
+        matmul::forward_in(&mut out, elements(&x), elements(&w), columns(&x), precision);
         tensor(out, &[n, outputs])
     }
 
@@ -170,25 +179,31 @@ impl FusedOps for Flex {
         inputs.forward().0
     }
 
-    fn lm_feed_forward(x: FlexTensor, gate: FlexTensor, up: FlexTensor, down: FlexTensor) -> FlexTensor {
-        FeedForwardInputs::new([x, gate, up, down]).forward().0
+    fn lm_feed_forward(x: FlexTensor, gate: FlexTensor, up: FlexTensor, down: FlexTensor, precision: Precision) -> FlexTensor {
+        FeedForwardInputs::new([x, gate, up, down], precision).forward().0
     }
 
-    fn lm_cross_entropy(hidden: FlexTensor, head: FlexTensor, targets: Arc<[u32]>, scale: LossScale) -> FlexTensor {
+    fn lm_cross_entropy(
+        hidden: FlexTensor,
+        head: FlexTensor,
+        targets: Arc<[u32]>,
+        scale: LossScale,
+        precision: Precision,
+    ) -> FlexTensor {
         let (hidden, weight) = (hidden.to_contiguous(), head.to_contiguous());
-        let losses = cross_entropy::losses(head_of(&hidden, &weight, &targets));
+        let losses = cross_entropy::losses(head_of(&hidden, &weight, &targets, precision));
         loss_tensor(&losses, scale)
     }
 
-    fn lm_token_log_probs(hidden: FlexTensor, head: FlexTensor, targets: Arc<[u32]>) -> FlexTensor {
+    fn lm_token_log_probs(hidden: FlexTensor, head: FlexTensor, targets: Arc<[u32]>, precision: Precision) -> FlexTensor {
         let (hidden, weight) = (hidden.to_contiguous(), head.to_contiguous());
-        let losses = cross_entropy::losses(head_of(&hidden, &weight, &targets));
+        let losses = cross_entropy::losses(head_of(&hidden, &weight, &targets, precision));
         log_prob_tensor(losses)
     }
 }
 
-fn head_of<'a>(hidden: &'a FlexTensor, weight: &'a FlexTensor, targets: &'a [u32]) -> Head<'a> {
-    Head { hidden: elements(hidden), weight: elements(weight), targets, width: columns(weight) }
+fn head_of<'a>(hidden: &'a FlexTensor, weight: &'a FlexTensor, targets: &'a [u32], precision: Precision) -> Head<'a> {
+    Head { hidden: elements(hidden), weight: elements(weight), targets, width: columns(weight), precision }
 }
 
 fn loss_tensor(losses: &cross_entropy::RowLosses, scale: LossScale) -> FlexTensor {
@@ -227,6 +242,7 @@ impl AttentionInputs {
             o: elements(o),
             q_norm: elements(q_norm),
             k_norm: elements(k_norm),
+            precision: self.shape.precision,
         }
     }
 
@@ -239,16 +255,17 @@ impl AttentionInputs {
 #[derive(Clone, Debug)]
 struct FeedForwardInputs {
     tensors: [FlexTensor; 4],
+    precision: Precision,
 }
 
 impl FeedForwardInputs {
-    fn new(tensors: [FlexTensor; 4]) -> Self {
-        Self { tensors: tensors.map(|tensor| tensor.to_contiguous()) }
+    fn new(tensors: [FlexTensor; 4], precision: Precision) -> Self {
+        Self { tensors: tensors.map(|tensor| tensor.to_contiguous()), precision }
     }
 
     fn parameters(&self) -> FeedForwardParameters<'_> {
         let [_, gate, up, down] = &self.tensors;
-        FeedForwardParameters { gate: elements(gate), up: elements(up), down: elements(down) }
+        FeedForwardParameters { gate: elements(gate), up: elements(up), down: elements(down), precision: self.precision }
     }
 
     fn forward(&self) -> (FlexTensor, FeedForwardSaved) {
@@ -273,16 +290,16 @@ backward!(AddRmsNorm, 3, (FlexTensor, FlexTensor, f32), |(x, gain, eps), dy, par
     register!(grads, parents, [dy, shaped(dx, &x), shaped(dgain, &gain)]);
 });
 
-backward!(Linear, 2, (FlexTensor, FlexTensor), |(x, w), dy, parents, grads| {
+backward!(Linear, 2, (FlexTensor, FlexTensor, Precision), |(x, w, precision), dy, parents, grads| {
     let inputs = columns(&x);
     let dx = || {
         let mut dx = simd::unwritten(elements(&x).len());
-        matmul::backward_input(&mut dx, elements(&dy), elements(&w), inputs, Write::Set);
+        matmul::backward_input(&mut dx, elements(&dy), elements(&w), inputs, Write::Set, precision);
         shaped(dx, &x)
     };
     let dw = || {
         let mut dw = simd::unwritten(elements(&w).len());
-        matmul::backward_weight(&mut dw, elements(&dy), elements(&x), inputs, Write::Set);
+        matmul::backward_weight(&mut dw, elements(&dy), elements(&x), inputs, Write::Set, precision);
         shaped(dw, &w)
     };
     register!(grads, parents, [dx(), dw()]);
@@ -321,12 +338,17 @@ backward!(CrossEntropy, 2, (FlexTensor, FlexTensor), |(dhidden, dweight), dy, pa
     register!(grads, parents, [scaled(dhidden), scaled(dweight)]);
 });
 
-backward!(TokenLogProbs, 2, (FlexTensor, FlexTensor, Arc<[u32]>), |(hidden, weight, targets), dy, parents, grads| {
-    let upstream = elements(&dy);
-    let slope = |row: usize, _lse: f32| Slope { a: -upstream[row], b: -upstream[row] };
-    let (_, gradients) = cross_entropy::losses_and_gradients(head_of(&hidden, &weight, &targets), &slope);
-    register!(grads, parents, [shaped(gradients.hidden, &hidden), shaped(gradients.weight, &weight)]);
-});
+backward!(
+    TokenLogProbs,
+    2,
+    (FlexTensor, FlexTensor, Arc<[u32]>, Precision),
+    |(hidden, weight, targets, precision), dy, parents, grads| {
+        let upstream = elements(&dy);
+        let slope = |row: usize, _lse: f32| Slope { a: -upstream[row], b: -upstream[row] };
+        let (_, gradients) = cross_entropy::losses_and_gradients(head_of(&hidden, &weight, &targets, precision), &slope);
+        register!(grads, parents, [shaped(gradients.hidden, &hidden), shaped(gradients.weight, &weight)]);
+    }
+);
 
 impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
     fn lm_embedding(weight: FloatTensor<Self>, ids: Arc<[u32]>) -> FloatTensor<Self> {
@@ -364,12 +386,12 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         }
     }
 
-    fn lm_linear(x: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn lm_linear(x: FloatTensor<Self>, w: FloatTensor<Self>, precision: Precision) -> FloatTensor<Self> {
         let ((x, x_node), (w, w_node)) = (x.into_parts(), w.into_parts());
         let (x, w) = (x.to_contiguous(), w.to_contiguous());
-        let y = Flex::lm_linear(x.clone(), w.clone());
+        let y = Flex::lm_linear(x.clone(), w.clone(), precision);
         match Linear.prepare::<C>([x_node, w_node]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish((x, w), y),
+            OpsKind::Tracked(prep) => prep.finish((x, w, precision), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
     }
@@ -399,9 +421,10 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         gate: FloatTensor<Self>,
         up: FloatTensor<Self>,
         down: FloatTensor<Self>,
+        precision: Precision,
     ) -> FloatTensor<Self> {
         let [(x, n0), (gate, n1), (up, n2), (down, n3)] = [x, gate, up, down].map(|tensor| tensor.into_parts());
-        let inputs = FeedForwardInputs::new([x, gate, up, down]);
+        let inputs = FeedForwardInputs::new([x, gate, up, down], precision);
         let (y, saved) = inputs.forward();
         match FeedForward.prepare::<C>([n0, n1, n2, n3]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish((inputs, saved), y),
@@ -414,6 +437,7 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         head: FloatTensor<Self>,
         targets: Arc<[u32]>,
         scale: LossScale,
+        precision: Precision,
     ) -> FloatTensor<Self> {
         let ((hidden, hidden_node), (weight, weight_node)) = (hidden.into_parts(), head.into_parts());
         match CrossEntropy.prepare::<C>([hidden_node, weight_node]).compute_bound().stateful() {
@@ -424,20 +448,25 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
                     b: (1.0 / scale.divisor) as f32,
                 };
                 let (losses, HeadGradients { hidden: dhidden, weight: dweight }) =
-                    cross_entropy::losses_and_gradients(head_of(&hidden, &weight, &targets), &slope);
+                    cross_entropy::losses_and_gradients(head_of(&hidden, &weight, &targets, precision), &slope);
                 let state = (shaped(dhidden, &hidden), shaped(dweight, &weight));
                 prep.finish(state, loss_tensor(&losses, scale))
             }
-            OpsKind::UnTracked(prep) => prep.finish(Flex::lm_cross_entropy(hidden, weight, targets, scale)),
+            OpsKind::UnTracked(prep) => prep.finish(Flex::lm_cross_entropy(hidden, weight, targets, scale, precision)),
         }
     }
 
-    fn lm_token_log_probs(hidden: FloatTensor<Self>, head: FloatTensor<Self>, targets: Arc<[u32]>) -> FloatTensor<Self> {
+    fn lm_token_log_probs(
+        hidden: FloatTensor<Self>,
+        head: FloatTensor<Self>,
+        targets: Arc<[u32]>,
+        precision: Precision,
+    ) -> FloatTensor<Self> {
         let ((hidden, hidden_node), (weight, weight_node)) = (hidden.into_parts(), head.into_parts());
         let (hidden, weight) = (hidden.to_contiguous(), weight.to_contiguous());
-        let y = Flex::lm_token_log_probs(hidden.clone(), weight.clone(), targets.clone());
+        let y = Flex::lm_token_log_probs(hidden.clone(), weight.clone(), targets.clone(), precision);
         match TokenLogProbs.prepare::<C>([hidden_node, weight_node]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish((hidden, weight, targets), y),
+            OpsKind::Tracked(prep) => prep.finish((hidden, weight, targets, precision), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
     }

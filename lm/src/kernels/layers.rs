@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::matmul::{self, Write, local};
+use super::matmul::{self, Precision, Write, local};
 use super::rows::{self, CHUNK, Turn};
 use super::{AttentionShape, attention, simd};
 
@@ -17,6 +17,8 @@ pub(crate) struct AttentionParameters<'a> {
     pub(crate) q_norm: &'a [f32],
     /// Gain of the norm of the keys; empty without QK-norm.
     pub(crate) k_norm: &'a [f32],
+    /// Of the projections' and attention's products.
+    pub(crate) precision: Precision,
 }
 
 /// What the backward pass of an attention layer needs besides its input and parameters.
@@ -83,11 +85,7 @@ pub(crate) fn self_attention(x: &[f32], weights: AttentionParameters<'_>, shape:
     let n = shape.n_sequences * shape.length;
     let d = x.len() / n;
     let (q_width, kv_width) = (weights.q.len() / d, weights.k.len() / d);
-    let project = |w: &[f32], width: usize| {
-        let mut out = simd::unwritten(n * width);
-        matmul::forward(&mut out, x, w, d);
-        out
-    };
+    let precision = weights.precision;
     let turned = |raw: &[f32], gain: &[f32], width: usize| {
         let mut out = normed(raw, gain, shape);
         if let Some(clip) = shape.clip {
@@ -96,14 +94,16 @@ pub(crate) fn self_attention(x: &[f32], weights: AttentionParameters<'_>, shape:
         rotate(&mut out, width, shape, Turn::Forward);
         out
     };
-    let (raw_q, raw_k, mut v) = (project(weights.q, q_width), project(weights.k, kv_width), project(weights.v, kv_width));
+    let [mut raw_q, mut raw_k, mut v] = [q_width, kv_width, kv_width].map(|width| simd::unwritten(n * width));
+    let outs = [&mut raw_q[..], &mut raw_k, &mut v];
+    matmul::forward_all(outs, x, [weights.q, weights.k, weights.v], d, precision);
     if let Some(clip) = shape.clip {
         clamp(&mut v, clip);
     }
     let (q, k) = (turned(&raw_q, weights.q_norm, q_width), turned(&raw_k, weights.k_norm, kv_width));
-    let (out, lse) = attention::forward(layout(shape), &q, &k, &v);
+    let (out, lse) = attention::forward(layout(shape), &q, &k, &v, precision);
     let mut y = simd::unwritten(n * d);
-    matmul::forward(&mut y, &out, weights.o, q_width);
+    matmul::forward_in(&mut y, &out, weights.o, q_width, precision);
     (y, AttentionSaved { raw_q, raw_k, q, k, v, out, lse })
 }
 
@@ -134,16 +134,12 @@ pub(crate) fn self_attention_backward(
     let n = shape.n_sequences * shape.length;
     let d = x.len() / n;
     let (q_width, kv_width) = (weights.q.len() / d, weights.k.len() / d);
+    let precision = weights.precision;
     let mut dout = simd::unwritten(saved.out.len());
-    matmul::backward_input(&mut dout, dy, weights.o, q_width, Write::Set);
-    let weight_gradient = |dy: &[f32], x: &[f32], size: usize, inputs: usize| {
-        let mut dw = simd::unwritten(size);
-        matmul::backward_weight(&mut dw, dy, x, inputs, Write::Set);
-        dw
-    };
-    let o = weight_gradient(dy, &saved.out, weights.o.len(), q_width);
+    matmul::backward_input(&mut dout, dy, weights.o, q_width, Write::Set, precision);
+    let o = matmul::weight_gradient(dy, &matmul::pack_input(&saved.out, q_width, precision));
     let kept = attention::Saved { q: &saved.q, k: &saved.k, v: &saved.v, out: &saved.out, lse: &saved.lse };
-    let [mut dq, mut dk, mut dv] = attention::backward(layout(shape), &dout, kept);
+    let [mut dq, mut dk, mut dv] = attention::backward(layout(shape), &dout, kept, precision);
     let turned_back = |dy: &mut Vec<f32>, raw: &[f32], gain: &[f32], width: usize| {
         rotate(dy, width, shape, Turn::Backward);
         if let Some(clip) = shape.clip {
@@ -162,14 +158,15 @@ pub(crate) fn self_attention_backward(
         clamp_backward(&mut dv, &saved.v, clip);
     }
     let mut dx = simd::unwritten(x.len());
-    matmul::backward_input(&mut dx, &dq, weights.q, d, Write::Set);
-    matmul::backward_input(&mut dx, &dk, weights.k, d, Write::Add);
-    matmul::backward_input(&mut dx, &dv, weights.v, d, Write::Add);
+    matmul::backward_input(&mut dx, &dq, weights.q, d, Write::Set, precision);
+    matmul::backward_input(&mut dx, &dk, weights.k, d, Write::Add, precision);
+    matmul::backward_input(&mut dx, &dv, weights.v, d, Write::Add, precision);
+    let x = matmul::pack_input(x, d, precision);
     AttentionGradients {
         x: dx,
-        q: weight_gradient(&dq, x, weights.q.len(), d),
-        k: weight_gradient(&dk, x, weights.k.len(), d),
-        v: weight_gradient(&dv, x, weights.v.len(), d),
+        q: matmul::weight_gradient(&dq, &x),
+        k: matmul::weight_gradient(&dk, &x),
+        v: matmul::weight_gradient(&dv, &x),
         o,
         q_norm,
         k_norm,
@@ -185,6 +182,8 @@ pub(crate) struct FeedForwardParameters<'a> {
     pub(crate) up: &'a [f32],
     /// `[d, F]`.
     pub(crate) down: &'a [f32],
+    /// Of all products.
+    pub(crate) precision: Precision,
 }
 
 /// What the backward pass of a SwiGLU layer needs: the two projections and their gated product, `[n, F]` each.
@@ -208,14 +207,15 @@ pub(crate) fn feed_forward(x: &[f32], weights: FeedForwardParameters<'_>, d: usi
     let (n, f) = (x.len() / d, weights.gate.len() / d);
     let (mut gate, mut up, mut product) = (simd::unwritten(n * f), simd::unwritten(n * f), simd::unwritten(n * f));
     let mut y = simd::unwritten(n * d);
+    let pack = |w, inputs| matmul::pack_forward(w, inputs, weights.precision);
+    let (to_gate, to_up, down) = (pack(weights.gate, d), pack(weights.up, d), pack(weights.down, f));
     x.par_chunks(CHUNK * d)
         .zip(y.par_chunks_mut(CHUNK * d))
         .zip(gate.par_chunks_mut(CHUNK * f).zip(up.par_chunks_mut(CHUNK * f)).zip(product.par_chunks_mut(CHUNK * f)))
         .for_each(|((x, y), ((gate, up), product))| {
-            local::forward(gate, x, weights.gate, d);
-            local::forward(up, x, weights.up, d);
+            local::multiply_all([&mut *gate, &mut *up], x, [&to_gate, &to_up], Write::Set);
             rows::swiglu(product, gate, up);
-            local::forward(y, product, weights.down, f);
+            local::multiply(y, product, &down, Write::Set);
         });
     (y, FeedForwardSaved { gate, up, product })
 }
@@ -231,25 +231,24 @@ pub(crate) fn feed_forward_backward(
     let f = weights.gate.len() / d;
     let FeedForwardSaved { mut gate, mut up, product } = saved;
     let mut dx = simd::unwritten(x.len());
+    let precision = weights.precision;
+    let pack = |w, inputs| matmul::pack_backward(w, inputs, precision);
+    let (from_gate, from_up, down) = (pack(weights.gate, d), pack(weights.up, d), pack(weights.down, f));
     dy.par_chunks(CHUNK * d)
         .zip(dx.par_chunks_mut(CHUNK * d))
         .zip(gate.par_chunks_mut(CHUNK * f).zip(up.par_chunks_mut(CHUNK * f)))
         .for_each(|((dy, dx), (gate, up))| {
             let mut dproduct = simd::unwritten(gate.len());
-            local::backward_input(&mut dproduct, dy, weights.down, f, Write::Set);
+            local::multiply(&mut dproduct, dy, &down, Write::Set);
             rows::swiglu_backward(gate, up, &dproduct);
-            local::backward_input(dx, gate, weights.gate, d, Write::Set);
-            local::backward_input(dx, up, weights.up, d, Write::Add);
+            local::multiply(dx, gate, &from_gate, Write::Set);
+            local::multiply(dx, up, &from_up, Write::Add);
         });
-    let weight_gradient = |dy: &[f32], x: &[f32], inputs: usize| {
-        let mut dw = simd::unwritten(f * d);
-        matmul::backward_weight(&mut dw, dy, x, inputs, Write::Set);
-        dw
-    };
+    let (x, product) = (matmul::pack_input(x, d, precision), matmul::pack_input(&product, f, precision));
     FeedForwardGradients {
         x: dx,
-        gate: weight_gradient(&gate, x, d),
-        up: weight_gradient(&up, x, d),
-        down: weight_gradient(dy, &product, f),
+        gate: matmul::weight_gradient(&gate, &x),
+        up: matmul::weight_gradient(&up, &x),
+        down: matmul::weight_gradient(dy, &product),
     }
 }

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation};
+use burn::tensor::{Bool, DType, Device, FloatDType, Int, Tensor, TensorData, activation};
 
-use super::{AttentionShape, AttentionWeights, LossScale, UpdateScale};
+use super::{AttentionShape, AttentionWeights, LossScale, Precision, UpdateScale};
 use crate::batch::IGNORED;
 
 pub(crate) mod delta;
 pub(crate) mod experts;
+pub(crate) mod router;
 
 fn int_tensor(values: impl Iterator<Item = i64>, device: &Device) -> Tensor<1, Int> {
     let values: Vec<i64> = values.collect();
@@ -21,14 +22,25 @@ fn float_tensor(values: Vec<f32>, device: &Device) -> Tensor<1> {
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
-pub(crate) fn embedding(weight: Tensor<2>, ids: &Arc<[u32]>) -> Tensor<2> {
+pub(crate) fn embedding(weight: Tensor<2>, ids: &Arc<[u32]>, precision: Precision) -> Tensor<2> {
     let indices = int_tensor(ids.iter().map(|id| i64::from(*id)), &weight.device());
-    weight.select(0, indices)
+    like(weight.select(0, indices), precision.dtype())
+}
+
+/// `x` in the type `dtype`.
+pub(crate) fn like<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
+    match x.dtype() == dtype {
+        true => x,
+        false if dtype == DType::BF16 => x.cast(FloatDType::BF16),
+        false => x.cast(FloatDType::F32),
+    }
 }
 
 pub(crate) fn rms_norm(x: Tensor<2>, gain: Tensor<1>, eps: f32) -> Tensor<2> {
+    let dtype = x.dtype();
+    let x = like(x, DType::F32);
     let mean_square = x.clone().mul(x.clone()).mean_dim(1);
-    x.div(mean_square.add_scalar(eps).sqrt()).mul(gain.unsqueeze::<2>())
+    like(x.div(mean_square.add_scalar(eps).sqrt()).mul(gain.unsqueeze::<2>()), dtype)
 }
 
 pub(crate) fn add_rms_norm(residual: Tensor<2>, x: Tensor<2>, gain: Tensor<1>, eps: f32) -> Tensor<2> {
@@ -36,12 +48,15 @@ pub(crate) fn add_rms_norm(residual: Tensor<2>, x: Tensor<2>, gain: Tensor<1>, e
 }
 
 pub(crate) fn layer_norm(x: Tensor<2>, eps: f32) -> Tensor<2> {
+    let dtype = x.dtype();
+    let x = like(x, DType::F32);
     let centred = x.clone().sub(x.mean_dim(1));
     let variance = centred.clone().mul(centred.clone()).mean_dim(1);
-    centred.div(variance.add_scalar(eps).sqrt())
+    like(centred.div(variance.add_scalar(eps).sqrt()), dtype)
 }
 
 pub(crate) fn linear(x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
+    let w = like(w, x.dtype());
     x.matmul(w.transpose())
 }
 
@@ -54,11 +69,14 @@ pub(crate) fn feed_forward(x: Tensor<2>, gate: Tensor<2>, up: Tensor<2>, down: T
 fn rotate(x: Tensor<4>, shape: &AttentionShape) -> Tensor<4> {
     let Some(rope) = &shape.rope else { return x };
     let half = shape.head_dim / 2;
+    let dtype = x.dtype();
+    let x = like(x, DType::F32);
     let table = |values: &[f32]| -> Tensor<4> { float_tensor(values.to_vec(), &x.device()).reshape([1, shape.length, 1, half]) };
     let (cos, sin) = (table(&rope.cos), table(&rope.sin));
     let parts = x.chunk(2, 3);
     let (x1, x2) = (parts[0].clone(), parts[1].clone());
-    Tensor::cat(vec![x1.clone().mul(cos.clone()).sub(x2.clone().mul(sin.clone())), x2.mul(cos).add(x1.mul(sin))], 3)
+    let turned = vec![x1.clone().mul(cos.clone()).sub(x2.clone().mul(sin.clone())), x2.mul(cos).add(x1.mul(sin))];
+    like(Tensor::cat(turned, 3), dtype)
 }
 
 /// What a token must not see: `[B, 1, T, T]`, true where the key is later or before the first visible position.
@@ -93,9 +111,9 @@ pub(crate) fn attention(x: Tensor<2>, weights: AttentionWeights, shape: &Attenti
     };
     let k = spread(rotate(k.reshape([b, t, kv, d]), shape));
     let v = spread(v.reshape([b, t, kv, d]));
-    let scores = q.matmul(k.swap_dims(2, 3)).mul_scalar(1.0 / (d as f64).sqrt());
+    let scores = like(q.matmul(k.swap_dims(2, 3)), DType::F32).mul_scalar(1.0 / (d as f64).sqrt());
     let scores = scores.mask_fill(hidden_keys(shape, &x.device()), f32::NEG_INFINITY);
-    let out = activation::softmax(scores, 3).matmul(v);
+    let out = like(activation::softmax(scores, 3), v.dtype()).matmul(v);
     linear(out.swap_dims(1, 2).reshape([b * t, h * d]), weights.o)
 }
 
@@ -107,7 +125,7 @@ fn nll_and_lse(hidden: Tensor<2>, head: Tensor<2>, targets: &Arc<[u32]>) -> (Ten
     let counts = float_tensor(counts, &device).reshape([n, 1]);
     let index = targets.iter().map(|t| if *t == IGNORED { 0 } else { i64::from(*t) });
     let index: Tensor<2, Int> = int_tensor(index, &device).reshape([n, 1]);
-    let logits = linear(hidden, head);
+    let logits = like(linear(hidden, head), DType::F32);
     let max = logits.clone().max_dim(1).detach();
     let lse = logits.clone().sub(max.clone()).exp().sum_dim(1).log().add(max);
     let nll = lse.clone().sub(logits.gather(1, index));
@@ -142,6 +160,11 @@ pub(crate) fn adamw(
     (value.mul_scalar(scale.keep).sub(update), [first, second])
 }
 
-pub(crate) fn sum_of_squares(values: Tensor<1>) -> f64 {
-    values.into_data().iter::<f64>().map(|x| x * x).sum()
+/// One number per tensor is made on the device; all are read at once.
+pub(crate) fn sum_of_squares<'a>(values: impl Iterator<Item = &'a Tensor<1>>) -> f64 {
+    let sums: Vec<Tensor<1>> = values.map(|values| values.clone().mul(values.clone()).sum()).collect();
+    if sums.is_empty() {
+        return 0.0;
+    }
+    Tensor::cat(sums, 0).into_data().iter::<f64>().sum()
 }

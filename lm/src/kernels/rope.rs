@@ -1,6 +1,6 @@
 //! Cosines and sines of rotary position embeddings, with the changes for long contexts.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::{Rope, RopeScaling};
 
@@ -13,7 +13,34 @@ pub struct RopeTable {
     pub sin: Arc<[f32]>,
 }
 
+/// How many shared tables are kept.
+const KEPT: usize = 16;
+
+/// Tables by their parameters, length and head width: a training run asks for the same one again and again.
+static SHARED: Mutex<Vec<(Rope, [usize; 2], RopeTable)>> = Mutex::new(Vec::new());
+
 impl RopeTable {
+    /// The table of positions `0..length`, computed once as long as few others are asked for.
+    pub fn shared(length: usize, head_dim: usize, rope: &Rope) -> Self {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let size = [length, head_dim];
+        if let Some((.., table)) = shared.iter().find(|(known, known_size, _)| (known, *known_size) == (rope, size)) {
+            return table.clone();
+        }
+        let table = Self::new(0, length, head_dim, rope);
+        if shared.len() == KEPT {
+            shared.remove(0);
+        }
+        shared.push((*rope, size, table.clone()));
+        table
+    }
+
+    /// Whether both are the same table in memory.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.cos, &other.cos) && Arc::ptr_eq(&self.sin, &other.sin)
+    }
+
     /// The table of positions `first..first + length` for heads of `head_dim`.
     pub fn new(first: usize, length: usize, head_dim: usize, rope: &Rope) -> Self {
         let (frequencies, factor) = frequencies(rope, head_dim);

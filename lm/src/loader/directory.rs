@@ -42,6 +42,12 @@ impl TokenSource for TokenDirectory {
         Ok(self.files.read(self.chosen[file].start + start, out)?)
     }
 
+    fn documents(&self, file: usize, _eos: u32) -> Result<Vec<Range<u64>>, ReadError> {
+        let start = self.chosen[file].start;
+        let documents = self.files.documents(self.chosen[file].clone())?;
+        Ok(documents.into_iter().map(|place| place.start - start..place.end - start).collect())
+    }
+
     fn vocab_size(&self) -> Option<u64> {
         Some(self.files.meta().vocab_size)
     }
@@ -56,7 +62,7 @@ mod tests {
     use data::shard::{DocumentPlace, TokenWriter};
 
     use super::*;
-    use crate::loader::{DocumentMask, Ingredient, Loader, LoaderConfig};
+    use crate::loader::{Ingredient, Loader, LoaderConfig};
 
     #[test]
     fn a_source_of_a_directory_is_read_by_itself() {
@@ -71,16 +77,9 @@ mod tests {
         let error = TokenDirectory::open(dir.path(), Some("verse")).unwrap_err().to_string();
         assert!(error.contains("verse") && error.contains("code, prose"), "{error}");
 
-        let config = LoaderConfig {
-            sequence_length: 4,
-            batch_tokens: 4,
-            n_batches: 1,
-            seed: 0,
-            document_mask: DocumentMask::None,
-            vocab_size: 1000,
-            eos: 0,
-        };
-        let loader = Loader::new(config, vec![Ingredient::new("prose", prose, 1.0)]).unwrap();
+        assert_eq!(prose.documents(0, 0).unwrap(), vec![0..4]);
+        let config = LoaderConfig::windows(4, 4, 1, 0, 1000);
+        let loader = Loader::new(config.clone(), vec![Ingredient::new("prose", prose, 1.0)]).unwrap();
         assert_eq!(&*loader.batch(0).unwrap().tokens.ids, &[11, 12, 13, 0]);
         let all = TokenDirectory::open(dir.path(), None).unwrap();
         let error = Loader::new(LoaderConfig { vocab_size: 500, ..config }, vec![Ingredient::new("all", all, 1.0)]);

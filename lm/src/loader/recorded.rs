@@ -134,18 +134,10 @@ impl TokenSource for Recording {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::loader::{DocumentMask, Ingredient, Loader, LoaderConfig};
+    use crate::loader::{Ingredient, Loader, LoaderConfig};
 
     fn config() -> LoaderConfig {
-        LoaderConfig {
-            sequence_length: 4,
-            batch_tokens: 8,
-            n_batches: 3,
-            seed: 34521,
-            document_mask: DocumentMask::None,
-            vocab_size: 24,
-            eos: 0,
-        }
+        LoaderConfig::windows(4, 8, 3, 34_521, 24)
     }
 
     #[test]
@@ -161,8 +153,8 @@ mod tests {
             assert_eq!(&*loader.batch(step).unwrap().tokens.ids, &ids[8 * step as usize..][..8]);
         }
         let refused = |config| Loader::new(config, vec![ingredient()]).unwrap_err().to_string();
-        assert!(refused(LoaderConfig { n_batches: 4, ..config() }).contains("3 batches"));
-        assert!(refused(LoaderConfig { sequence_length: 8, ..config() }).contains("2 sequences of 4"));
+        assert!(refused(LoaderConfig::windows(4, 8, 4, 0, 24)).contains("3 batches"));
+        assert!(refused(LoaderConfig::windows(8, 8, 3, 0, 24)).contains("2 sequences of 4"));
         assert!(refused(LoaderConfig { vocab_size: 23, ..config() }).contains("23"));
         let two = Loader::new(config(), vec![ingredient(), ingredient()]).unwrap_err().to_string();
         assert!(two.contains("alone"), "{two}");

@@ -206,7 +206,8 @@ impl Decoder {
         let mut sequences: Vec<&mut Sequence> = cache.sequences.iter_mut().collect();
         let logits = Crew::with(self.helpers(), |crew| self.feed(crew, &mut sequences, new_tokens));
         let mut rows = logits.chunks_exact(self.config.vocab_size);
-        let row = |tokens: &&[u32]| if tokens.is_empty() { Vec::new() } else { rows.next().map_or_else(Vec::new, <[f32]>::to_vec) };
+        let row =
+            |tokens: &&[u32]| if tokens.is_empty() { Vec::new() } else { rows.next().map_or_else(Vec::new, <[f32]>::to_vec) };
         new_tokens.iter().map(row).collect()
     }
 

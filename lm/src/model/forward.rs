@@ -1,12 +1,14 @@
 //! The forward pass below the head: one loop over blocks, each composed as its configuration says.
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{DType, Tensor};
 
 use super::router::RouterOutput;
 use super::{Block, FeedForward, Gain, LinearAttention, Model, SelfAttention};
 use crate::batch::Tokens;
 use crate::config::{self, Attention, Experts, GatedDelta, Layer, Mixer, NormKind, NormOrder};
-use crate::kernels::{AttentionShape, AttentionWeights, DeltaProjections, DeltaShape, DeltaWeights, ExpertTensors, RopeTable};
+use crate::kernels::{
+    AttentionShape, AttentionWeights, DeltaProjections, DeltaShape, DeltaWeights, ExpertTensors, RopeTable, plain,
+};
 
 const CHECKED: &str = "the model was built from its configuration";
 
@@ -19,7 +21,7 @@ impl Model {
     /// The activations after the last norm and what the routers said, one entry per layer of experts.
     pub(super) fn forward(&self, tokens: &Tokens) -> (Tensor<2>, Vec<RouterOutput>) {
         let mut routers = Vec::new();
-        let mut x = self.kernels.embedding(self.model.embed_tokens.weight.val(), &tokens.ids);
+        let mut x = self.embed(tokens);
         let mut ropes = RopeCache::default();
         for (block, layer) in self.model.layers.iter().zip(&self.config.layers) {
             x = self.block(x, block, layer, tokens, &mut ropes, &mut routers);
@@ -27,11 +29,16 @@ impl Model {
         (self.norm(x, self.model.norm.as_ref()), routers)
     }
 
+    /// The input of the first block, `[n, d]`.
+    pub(super) fn embed(&self, tokens: &Tokens) -> Tensor<2> {
+        self.kernels.embedding(self.model.embed_tokens.weight.val(), &tokens.ids, self.precision)
+    }
+
     fn eps(&self) -> f32 {
         self.config.norm_eps as f32
     }
 
-    fn norm(&self, x: Tensor<2>, gain: Option<&Gain>) -> Tensor<2> {
+    pub(super) fn norm(&self, x: Tensor<2>, gain: Option<&Gain>) -> Tensor<2> {
         match self.config.norm {
             NormKind::Layer => self.kernels.layer_norm(x, self.eps()),
             NormKind::Rms => self.kernels.rms_norm(x, gain.expect(CHECKED).weight.val(), self.eps()),
@@ -46,7 +53,7 @@ impl Model {
         }
     }
 
-    fn block(
+    pub(super) fn block(
         &self,
         x: Tensor<2>,
         block: &Block,
@@ -90,6 +97,7 @@ impl Model {
             n_kv_heads: attention.n_kv_heads,
             head_dim: attention.head_dim,
             eps: self.eps(),
+            precision: self.kernels.precision(),
             clip: attention.clip_qkv.map(|clip| clip as f32),
             window: attention.window,
             rope: ropes.table(attention, tokens.length),
@@ -159,8 +167,9 @@ impl Model {
         routers: &mut Vec<RouterOutput>,
     ) -> Tensor<2> {
         let stacks = weights.experts.as_ref().expect(CHECKED);
-        let logits = self.kernels.linear(x.clone(), router);
-        let probabilities = activation::softmax(logits.clone(), 1);
+        // As OLMo-core: a router decides in single precision whatever the rest computes in.
+        let logits = plain::like(self.kernels.full_precision().linear(x.clone(), router), DType::F32);
+        let probabilities = softmax(logits.clone());
         routers.push(RouterOutput { logits, probabilities: probabilities.clone(), experts });
         let tensors = ExpertTensors {
             gate: stacks.gate_proj.weight.val(),
@@ -171,9 +180,16 @@ impl Model {
     }
 }
 
+/// The softmax of each row, by the same operations with and without a graph: Burn's own rounds differently in the two.
+fn softmax(logits: Tensor<2>) -> Tensor<2> {
+    let max = logits.clone().max_dim(1).detach();
+    let powers = logits.sub(max).exp();
+    powers.clone().div(powers.sum_dim(1))
+}
+
 /// Rotations by their parameters: blocks that share them share a table.
 #[derive(Default)]
-struct RopeCache {
+pub(super) struct RopeCache {
     tables: Vec<(config::Rope, usize, RopeTable)>,
 }
 
@@ -184,7 +200,7 @@ impl RopeCache {
         if let Some((.., table)) = self.tables.iter().find(|(known, dim, _)| (known, *dim) == (&rope, head_dim)) {
             return Some(table.clone());
         }
-        let table = RopeTable::new(0, length, head_dim, &rope);
+        let table = RopeTable::shared(length, head_dim, &rope);
         self.tables.push((rope, head_dim, table.clone()));
         Some(table)
     }

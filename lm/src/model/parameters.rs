@@ -1,7 +1,7 @@
 //! Moving parameters between the host and a device, and walking over them by name.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 
 use super::Model;
 use crate::weights::{Array, NamedArrays};
@@ -13,7 +13,8 @@ pub(crate) fn parameter<const D: usize>(array: Array, device: &Device) -> Param<
 
 /// The elements of a float tensor, copied to the host, last axis fastest.
 pub fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().try_into_vec::<f32>().expect("tensors of this crate hold 32-bit floats")
+    let tensor = if tensor.dtype() == DType::F32 { tensor } else { tensor.cast(FloatDType::F32) };
+    tensor.into_data().try_into_vec::<f32>().expect("the tensor was made one of 32-bit floats")
 }
 
 /// The same elements in one dimension.
@@ -78,4 +79,24 @@ pub(crate) fn update(model: Model, f: impl FnMut(&str, Tensor<1>) -> Tensor<1>) 
         }
     }
     model.map(&mut Update { path: Vec::new(), f })
+}
+
+/// The same model, where the parameters that `frozen` names take part in no graph.
+pub(crate) fn freeze(model: Model, frozen: impl Fn(&str) -> bool) -> Model {
+    struct Freeze<F> {
+        path: Vec<String>,
+        frozen: F,
+    }
+    impl<F: Fn(&str) -> bool> ModuleMapper for Freeze<F> {
+        fn enter_module(&mut self, name: &str, _container_type: &str) {
+            self.path.push(name.to_string());
+        }
+        fn exit_module(&mut self, _name: &str, _container_type: &str) {
+            self.path.pop();
+        }
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            if (self.frozen)(&self.path.join(".")) { param.set_require_grad(false) } else { param }
+        }
+    }
+    model.map(&mut Freeze { path: Vec::new(), frozen })
 }

@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Experts;
-use crate::kernels::plain;
+use crate::kernels::Kernels;
 
 /// Weights of the routers' losses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -38,12 +38,12 @@ pub(super) struct RouterOutput {
 pub struct RouterLosses {
     /// What they add to the loss, `[1]`.
     pub(super) total: Tensor<1>,
-    /// Per layer of experts: load-balancing loss, router z-loss (both unscaled), and slots per expert.
-    layers: Vec<(Tensor<1>, Tensor<1>, Tensor<1>)>,
+    /// Per layer of experts: load-balancing loss, router z-loss (both unscaled), and slots per expert, `[2 + E]`.
+    layers: Vec<Tensor<1>>,
 }
 
 /// The figures of one layer's router.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct RouterFigures {
     /// Load-balancing loss, 1 when uniform.
     pub load_balancing: f64,
@@ -56,42 +56,48 @@ pub struct RouterFigures {
 impl RouterLosses {
     /// The numbers, one entry per layer of experts.
     pub fn read(&self) -> Vec<RouterFigures> {
-        let number = |x: &Tensor<1>| f64::from(super::parameters::host(x.clone())[0]);
-        let layers = self.layers.iter();
+        let layers = self.layers.iter().map(|figures| super::parameters::host(figures.clone()));
         layers
-            .map(|(balance, z, counts)| RouterFigures {
-                load_balancing: number(balance),
-                z_loss: number(z),
-                counts: super::parameters::host(counts.clone()).into_iter().map(f64::from).collect(),
+            .map(|figures| {
+                let figures: Vec<f64> = figures.into_iter().map(f64::from).collect();
+                RouterFigures { load_balancing: figures[0], z_loss: figures[1], counts: figures[2..].to_vec() }
             })
             .collect()
     }
 }
 
-/// The losses of all routers, `None` when there is no router.
-pub(super) fn losses(routers: &[RouterOutput], scale: RouterScale) -> Option<RouterLosses> {
-    if routers.is_empty() {
-        return None;
-    }
+/// The losses of one router.
+pub(super) struct LayerLosses {
+    /// What they add to the loss, `[1]`.
+    pub(super) weighted: Tensor<1>,
+    figures: Tensor<1>,
+}
+
+/// The losses of one of `n_routers` routers.
+pub(super) fn layer(kernels: Kernels, router: &RouterOutput, scale: RouterScale, n_routers: usize) -> LayerLosses {
+    let RouterOutput { logits, probabilities, experts } = router;
+    let losses = kernels.router_losses(logits.clone(), probabilities.clone(), experts.top_k);
+    let share = scale.share / n_routers as f64;
+    let weighted = losses.clone().narrow(0, 0, 1).mul_scalar(scale.load_balancing * share);
+    let weighted = weighted.add(losses.clone().narrow(0, 1, 1).mul_scalar(scale.z_loss * share));
+    LayerLosses { weighted, figures: losses.without_autodiff() }
+}
+
+/// The losses of all routers from those of each, in order; `None` when there is no router.
+pub(super) fn sum(layers: Vec<LayerLosses>) -> Option<RouterLosses> {
     let mut total: Option<Tensor<1>> = None;
-    let mut layers = Vec::with_capacity(routers.len());
-    for RouterOutput { logits, probabilities, experts } in routers {
-        let [n, n_experts] = logits.dims();
-        let counts: Tensor<1> = plain::experts::chosen(probabilities.clone(), experts.top_k).sum_dim(0).reshape([n_experts]);
-        let mean = probabilities.clone().mean_dim(0).reshape([n_experts]);
-        let factor = n_experts as f64 / (experts.top_k as f64 * n as f64);
-        let balance = counts.clone().mul(mean).sum().mul_scalar(factor);
-        let max = logits.clone().max_dim(1).detach();
-        let lse = logits.clone().sub(max.clone()).exp().sum_dim(1).log().add(max);
-        let z = lse.clone().mul(lse).mean();
-        let share = scale.share / routers.len() as f64;
-        let weighted = balance.clone().mul_scalar(scale.load_balancing * share);
-        let weighted = weighted.add(z.clone().mul_scalar(scale.z_loss * share));
+    let mut figures = Vec::with_capacity(layers.len());
+    for layer in layers {
         total = Some(match total {
-            Some(total) => total.add(weighted),
-            None => weighted,
+            Some(total) => total.add(layer.weighted),
+            None => layer.weighted,
         });
-        layers.push((balance.detach(), z.detach(), counts));
+        figures.push(layer.figures);
     }
-    total.map(|total| RouterLosses { total, layers })
+    total.map(|total| RouterLosses { total, layers: figures })
+}
+
+/// The losses of all routers, `None` when there is no router.
+pub(super) fn losses(kernels: Kernels, routers: &[RouterOutput], scale: RouterScale) -> Option<RouterLosses> {
+    sum(routers.iter().map(|router| layer(kernels, router, scale, routers.len())).collect())
 }

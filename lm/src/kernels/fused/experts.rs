@@ -15,6 +15,7 @@ pub(crate) trait ExpertOps: Backend {
         up: FloatTensor<Self>,
         down: FloatTensor<Self>,
         experts: Experts,
+        precision: Precision,
     ) -> FloatTensor<Self>;
 }
 
@@ -22,17 +23,18 @@ pub(crate) trait ExpertOps: Backend {
 struct Parents {
     tensors: [FlexTensor; 5],
     choice: Choice,
+    precision: Precision,
 }
 
 impl Parents {
-    fn new(tensors: [FlexTensor; 5], experts: Experts) -> Self {
+    fn new(tensors: [FlexTensor; 5], experts: Experts, precision: Precision) -> Self {
         let choice = Choice { n_experts: experts.n_experts, top_k: experts.top_k, normalize: experts.normalize };
-        Self { tensors: tensors.map(|tensor| tensor.to_contiguous()), choice }
+        Self { tensors: tensors.map(|tensor| tensor.to_contiguous()), choice, precision }
     }
 
     fn weights(&self) -> ExpertWeights<'_> {
         let [_, _, gate, up, down] = self.tensors.each_ref().map(elements);
-        ExpertWeights { gate, up, down }
+        ExpertWeights { gate, up, down, precision: self.precision }
     }
 
     fn forward(&self) -> (FlexTensor, ExpertsSaved) {
@@ -50,8 +52,9 @@ impl ExpertOps for Flex {
         up: FlexTensor,
         down: FlexTensor,
         experts: Experts,
+        precision: Precision,
     ) -> FlexTensor {
-        Parents::new([x, probabilities, gate, up, down], experts).forward().0
+        Parents::new([x, probabilities, gate, up, down], experts, precision).forward().0
     }
 }
 
@@ -73,10 +76,11 @@ impl<C: CheckpointStrategy> ExpertOps for Autodiff<Flex, C> {
         up: FloatTensor<Self>,
         down: FloatTensor<Self>,
         experts: Experts,
+        precision: Precision,
     ) -> FloatTensor<Self> {
         let parts = [x, probabilities, gate, up, down].map(|tensor| tensor.into_parts());
         let (tensors, nodes) = unzip(parts);
-        let inputs = Parents::new(tensors, experts);
+        let inputs = Parents::new(tensors, experts, precision);
         let (y, saved) = inputs.forward();
         match Mixture.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish((inputs, saved), y),

@@ -1,7 +1,8 @@
 //! A gated delta layer composed of tensor operations, in chunks of 64 tokens (see `kernels::delta` for the formulas).
 
-use burn::tensor::{Tensor, TensorData, activation};
+use burn::tensor::{DType, Tensor, TensorData, activation};
 
+use super::like;
 use crate::config::GatedDelta;
 use crate::kernels::delta_layer::{query_factor, strength};
 use crate::kernels::{DeltaProjections, DeltaShape, DeltaWeights};
@@ -52,7 +53,17 @@ fn unit<const D: usize>(x: Tensor<D>, factor: f32) -> Tensor<D> {
     x.div(square.sqrt()).mul_scalar(factor)
 }
 
-pub(crate) fn gated_delta(inputs: DeltaProjections, weights: DeltaWeights, shape: &DeltaShape) -> Tensor<2> {
+/// The layer, computed in 32-bit floats whatever the type of its inputs; `inverse` solves its triangular systems.
+pub(crate) fn gated_delta(
+    inputs: DeltaProjections,
+    weights: DeltaWeights,
+    shape: &DeltaShape,
+    inverse: fn(Tensor<3>) -> Tensor<3>,
+) -> Tensor<2> {
+    let dtype = inputs.v.dtype();
+    let full = |x: Tensor<2>| like(x, DType::F32);
+    let DeltaProjections { q, k, v, a, b, gate } = inputs;
+    let inputs = DeltaProjections { q: full(q), k: full(k), v: full(v), a: full(a), b: full(b), gate: full(gate) };
     let GatedDelta { n_key_heads, n_value_heads, key_head_dim: dk, value_head_dim: dv, conv_size, .. } = shape.delta;
     let (b, t, key) = (shape.n_sequences, shape.length, shape.delta.key_width());
     let conv: Tensor<2> = weights.conv.reshape([shape.delta.conv_width(), conv_size]);
@@ -69,15 +80,15 @@ pub(crate) fn gated_delta(inputs: DeltaProjections, weights: DeltaWeights, shape
     let beta = heads(activation::sigmoid(inputs.b).mul_scalar(strength(shape)));
     let step = activation::softplus(inputs.a.add(weights.dt_bias.unsqueeze::<2>()), 1.0);
     let g = heads(step.mul(weights.a_log.exp().unsqueeze::<2>()).neg());
-    let out = rule([q, k, v, beta, g], shape, &gate);
+    let out = rule([q, k, v, beta, g], shape, &gate, inverse);
     // The norm over each head, then the gate.
     let out: Tensor<2> = out.reshape([b * t * n_value_heads, dv]);
     let normed = super::rms_norm(out, weights.o_norm, shape.eps).reshape([b * t, n_value_heads * dv]);
-    normed.mul(activation::silu(gate))
+    like(normed.mul(activation::silu(gate)), dtype)
 }
 
 /// The rule on `[B, T, H_v, width]` tensors: the outputs, `[B, T, H_v, d_v]`.
-fn rule(inputs: [Tensor<4>; 5], shape: &DeltaShape, like: &Tensor<2>) -> Tensor<4> {
+fn rule(inputs: [Tensor<4>; 5], shape: &DeltaShape, beside: &Tensor<2>, inverse: fn(Tensor<3>) -> Tensor<3>) -> Tensor<4> {
     let (b, t, heads) = (shape.n_sequences, shape.length, shape.delta.n_value_heads);
     let (dk, dv) = (shape.delta.key_head_dim, shape.delta.value_head_dim);
     let padded = t.next_multiple_of(CHUNK);
@@ -86,11 +97,11 @@ fn rule(inputs: [Tensor<4>; 5], shape: &DeltaShape, like: &Tensor<2>) -> Tensor<
     let [q, k, v, beta, g] = inputs.map(|x| -> Tensor<5> {
         let width = x.dims()[3];
         let x =
-            if padded == t { x } else { Tensor::cat(vec![x, Tensor::zeros([b, padded - t, heads, width], &like.device())], 1) };
+            if padded == t { x } else { Tensor::cat(vec![x, Tensor::zeros([b, padded - t, heads, width], &beside.device())], 1) };
         x.swap_dims(1, 2).reshape([b, heads, n, CHUNK, width])
     });
     let masks = Masks::new(shape, n);
-    let m = |values: &[f32], rows: usize, columns: usize| constant(values.to_vec(), [b, 1, n, rows, columns], like);
+    let m = |values: &[f32], rows: usize, columns: usize| constant(values.to_vec(), [b, 1, n, rows, columns], beside);
     let (lower, strict) = (m(&masks.lower, CHUNK, CHUNK), m(&masks.strict, CHUNK, CHUNK));
     // A document's first token has no decay to look back over.
     let g = g.mul(m(&masks.goes_on, CHUNK, 1));
@@ -100,12 +111,12 @@ fn rule(inputs: [Tensor<4>; 5], shape: &DeltaShape, like: &Tensor<2>) -> Tensor<
     let kk = k.clone().mul(beta.clone()).matmul(k.clone().swap_dims(3, 4));
     let a = kk.mul(decay.clone()).mul(strict);
     let p = q.clone().matmul(k.clone().swap_dims(3, 4)).mul(decay);
-    let inverse = inverse(a);
+    let inverse: Tensor<5> = inverse(a.reshape([b * heads * n, CHUNK, CHUNK])).reshape([b, heads, n, CHUNK, CHUNK]);
     let from_start = sum.clone().exp().mul(m(&masks.carried, CHUNK, 1));
     let last = sum.clone().narrow(3, CHUNK - 1, 1);
     let to_end = last.clone().sub(sum).exp().mul(m(&masks.kept, CHUNK, 1));
     let whole = last.exp().mul(m(&masks.whole, 1, 1));
-    let mut state: Tensor<4> = Tensor::zeros([b, heads, dk, dv], &like.device());
+    let mut state: Tensor<4> = Tensor::zeros([b, heads, dk, dv], &beside.device());
     let mut outputs = Vec::with_capacity(n);
     for chunk in 0..n {
         let at = |x: &Tensor<5>| x.clone().narrow(2, chunk, 1).squeeze_dim::<4>(2);
@@ -120,16 +131,16 @@ fn rule(inputs: [Tensor<4>; 5], shape: &DeltaShape, like: &Tensor<2>) -> Tensor<
     out.narrow(2, 0, t).swap_dims(1, 2)
 }
 
-/// `(I + A)^-1` of strictly lower triangular matrices, row by row.
-fn inverse(a: Tensor<5>) -> Tensor<5> {
-    let [b, h, n, size, _] = a.dims();
+/// `(I + A)^-1` of lower triangular matrices `[m, c, c]`, row by row; only what is below the diagonal is read.
+pub(crate) fn unit_lower_inverse(a: Tensor<3>) -> Tensor<3> {
+    let [m, size, _] = a.dims();
     let identity: Tensor<2> = Tensor::eye(size, &a.device());
-    let row_of = |i: usize| identity.clone().narrow(0, i, 1).reshape([1, 1, 1, 1, size]).expand([b, h, n, 1, size]);
-    let mut done: Tensor<5> = row_of(0);
+    let row_of = |i: usize| identity.clone().narrow(0, i, 1).reshape([1, 1, size]).expand([m, 1, size]);
+    let mut done: Tensor<3> = row_of(0);
     for i in 1..size {
-        let coefficients = a.clone().narrow(3, i, 1).narrow(4, 0, i);
+        let coefficients = a.clone().narrow(1, i, 1).narrow(2, 0, i);
         let row = row_of(i).sub(coefficients.matmul(done.clone()));
-        done = Tensor::cat(vec![done, row], 3);
+        done = Tensor::cat(vec![done, row], 1);
     }
     done
 }

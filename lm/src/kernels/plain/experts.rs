@@ -2,7 +2,7 @@
 
 use burn::tensor::{Int, Tensor};
 
-use super::feed_forward;
+use super::{feed_forward, like};
 use crate::config::Experts;
 use crate::kernels::ExpertTensors;
 
@@ -17,7 +17,8 @@ pub(crate) fn experts(x: Tensor<2>, probabilities: Tensor<2>, weights: ExpertTen
     for expert in 0..experts.n_experts {
         let (gate, up, down) = (of(&weights.gate, expert), of(&weights.up, expert), of(&weights.down, expert));
         let given = feed_forward(x.clone(), gate, up, down);
-        y = y.add(given.mul(share.clone().narrow(1, expert, 1)));
+        let share = like(share.clone().narrow(1, expert, 1), given.dtype());
+        y = y.add(given.mul(share));
     }
     y
 }

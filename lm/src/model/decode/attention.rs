@@ -8,10 +8,10 @@ use super::crew::Crew;
 use super::packed::Packed;
 use super::weights::{Named, Values};
 use crate::config::{Attention, Rope};
+use crate::kernels::RopeTable;
 use crate::kernels::attention::softmax;
 use crate::kernels::rows::{self, Turn};
 use crate::kernels::simd::{self, multiversion};
-use crate::kernels::RopeTable;
 
 /// Positions whose rotations are kept.
 const TABLE: usize = 4096;

@@ -193,9 +193,7 @@ impl Packed {
                 self.sums(&mut up, 2 * pair + 1, x, rows, first, n);
                 for (i, (gate, up)) in gate[..n].iter().zip(&up[..n]).enumerate() {
                     // SAFETY: promised by the caller.
-                    let out = unsafe {
-                        std::slice::from_raw_parts_mut(out.at(first + i, pair * PANEL).start, columns)
-                    };
+                    let out = unsafe { std::slice::from_raw_parts_mut(out.at(first + i, pair * PANEL).start, columns) };
                     rows::swiglu(out, &gate[..columns], &up[..columns]);
                 }
             }

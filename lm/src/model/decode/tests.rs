@@ -9,8 +9,7 @@ const VOCAB: usize = 96;
 
 /// A small model of every family, with windows of 20 and grouped heads where the family has them.
 fn models() -> Vec<Model> {
-    let sizes =
-        Sizes { n_layers: 4, hidden_size: 48, n_heads: 4, n_kv_heads: 2, intermediate_size: 40, vocab_size: VOCAB };
+    let sizes = Sizes { n_layers: 4, hidden_size: 48, n_heads: 4, n_kv_heads: 2, intermediate_size: 40, vocab_size: VOCAB };
     let mut configs: Vec<ModelConfig> = Family::ALL
         .into_iter()
         .map(|family| {
