@@ -1,6 +1,6 @@
-"""Greedy decoding speed of small models with PyTorch and transformers: a plain loop with a cache, eager, 2 threads.
+"""Greedy decoding speed of small models with PyTorch and transformers: a plain loop with a cache, eager.
 
-`python benches/torch/generate.py [WIDTH LAYERS HEADS FFN VOCAB PROMPT NEW]`; one line of JSON per family and batch.
+`python benches/torch/generate.py [WIDTH LAYERS HEADS FFN VOCAB PROMPT NEW]`; one line of JSON per family, batch and number of threads.
 `benches/src/bin/generate.rs` measures the same models.
 """
 
@@ -38,34 +38,35 @@ def models(d, layers, heads, ffn, vocab):
 
 @torch.inference_mode()
 def run(model, prompt, new):
-    """Seconds for the prompt and for `new` tokens after its first one."""
+    """Seconds for the prompt and for `new` tokens after its first one, and the processor time of the latter."""
     start = time.perf_counter()
     out = model(prompt, use_cache=True, logits_to_keep=1)
     token = out.logits[:, -1].argmax(-1, keepdim=True)
-    first = time.perf_counter()
+    first, cpu = time.perf_counter(), time.process_time()
     for _ in range(new):
         out = model(token, past_key_values=out.past_key_values, use_cache=True)
         token = out.logits[:, -1].argmax(-1, keepdim=True)
-    return first - start, time.perf_counter() - first
+    return first - start, time.perf_counter() - first, time.process_time() - cpu
 
 
 def main():
     defaults = [256, 4, 4, 1024, 8192, 64, 256]
     given = [int(a) for a in sys.argv[1:]]
     d, layers, heads, ffn, vocab, length, new = given + defaults[len(given):]
-    torch.set_num_threads(2)
     torch.manual_seed(0)
     for family, build in models(d, layers, heads, ffn, vocab):
         model = build().eval()
-        for batch in (1, 16):
+        for threads, batch in ((1, 1), (1, 16), (2, 1), (2, 16)):
+            torch.set_num_threads(threads)
             prompt = torch.randint(2, vocab, (batch, length))
             run(model, prompt, 8)
             times = [run(model, prompt, new) for _ in range(REPEATS)]
-            prefill, decode = (min(column) for column in zip(*times))
+            prefill, decode, cpu = (min(column) for column in zip(*times))
             print(json.dumps({
-                "program": f"torch {torch.__version__}", "family": family, "threads": 2, "batch": batch, "prompt": length,
+                "program": f"torch {torch.__version__}", "family": family, "threads": threads, "batch": batch, "prompt": length,
                 "new": new, "parameters": sum(p.numel() for p in model.parameters()),
                 "prompt_tokens_per_s": round(batch * length / prefill), "tokens_per_s": round(batch * new / decode),
+                "tokens_per_cpu_s": round(batch * new / cpu),
             }), flush=True)
 
 

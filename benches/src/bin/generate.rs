@@ -38,12 +38,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for threads in [1, 2] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
             for batch in [1, 16] {
-                let (prefill, decode) = pool.install(|| measure(&model, batch, prompt, new));
+                let (prefill, decode, cpu) = pool.install(|| measure(&model, batch, prompt, new));
                 let rate = |seconds: f64, n: usize| (batch * n) as f64 / seconds;
                 let line = json!({
                     "program": "workbench", "family": family.model_type(), "threads": threads, "batch": batch,
                     "prompt": prompt, "new": new, "parameters": config.n_parameters(),
                     "prompt_tokens_per_s": rate(prefill, prompt).round(), "tokens_per_s": rate(decode, new).round(),
+                    "tokens_per_cpu_s": rate(cpu, new).round(),
                 });
                 println!("{line}");
             }
@@ -63,8 +64,17 @@ fn with_experts(config: &ModelConfig) -> ModelConfig {
     })
 }
 
-/// Seconds for reading the prompts and for the new tokens after that, the best of some runs.
-fn measure(model: &Model, batch: usize, prompt: usize, new: usize) -> (f64, f64) {
+/// Processor time of this process in seconds, all threads together, where the system tells (Linux, in steps of 10 ms).
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |i: usize| fields.get(i).and_then(|field| field.parse::<f64>().ok()).unwrap_or(f64::NAN);
+    (ticks(11) + ticks(12)) / 100.0
+}
+
+/// Seconds for reading the prompts and for the new tokens after that, the best of some runs, and the mean processor time
+/// of the latter, which other programs on the machine disturb less.
+fn measure(model: &Model, batch: usize, prompt: usize, new: usize) -> (f64, f64, f64) {
     let decoder = Decoder::new(model);
     let stream = Stream::new(0, "prompts");
     let vocab = model.config().vocab_size;
@@ -78,7 +88,11 @@ fn measure(model: &Model, batch: usize, prompt: usize, new: usize) -> (f64, f64)
         assert!(samples.iter().all(|samples| samples[0].ids.len() == n), "nothing stops a sample");
         start.elapsed().as_secs_f64()
     };
-    let best = |n: usize| (0..REPEATS).map(|_| run(n)).fold(f64::INFINITY, f64::min);
-    let (first, all) = (best(1), best(new + 1));
-    (first, all - first)
+    let best = |n: usize| {
+        let before = cpu_seconds();
+        let best = (0..REPEATS).map(|_| run(n)).fold(f64::INFINITY, f64::min);
+        (best, (cpu_seconds() - before) / REPEATS as f64)
+    };
+    let ((first, first_cpu), (all, all_cpu)) = (best(1), best(new + 1));
+    (first, all - first, all_cpu - first_cpu)
 }
