@@ -43,11 +43,20 @@ fn finish(bench: &Bench, whole: &Ran) {
     assert_eq!(ran.digests, whole.digests);
 }
 
+/// The tiny flow with enough to do after each cut that a signal finds the run alive on a busy machine.
+fn bench() -> Bench {
+    let bench = training::bench();
+    let longer = training::TINY.replace("#{ steps: 3,", "#{ steps: 40,");
+    assert_ne!(longer, training::TINY);
+    bench.write("r.rhai", &longer);
+    bench
+}
+
 #[test]
 fn interrupted_and_killed_runs_end_with_the_same_bytes() {
-    let whole = training::bench().run_ok(&["r.rhai"]);
+    let whole = bench().run_ok(&["r.rhai"]);
 
-    let bench = training::bench();
+    let bench = bench();
     let code = cut(&bench, "seedling", &|child| signal(child.id(), "INT"));
     assert_eq!(code, Some(130));
     assert!(bench.ok(&["runs"]).contains("interrupted"));
