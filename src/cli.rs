@@ -26,6 +26,7 @@ mod report;
 mod run;
 mod runs;
 mod score;
+mod select;
 mod show;
 mod sql;
 mod store;
@@ -86,6 +87,14 @@ enum Command {
         /// Shell.
         shell: clap_complete::Shell,
     },
+    /// Start commands for a parent process.
+    #[command(hide = true)]
+    Spawner {
+        /// `none` or `host`.
+        network: String,
+        /// The one folder that commands may write to.
+        writable: PathBuf,
+    },
     /// Run one step for a parent process.
     #[command(hide = true)]
     Step {
@@ -134,6 +143,7 @@ fn dispatch(command: Command, home: &Home) -> Result<ExitCode, CliError> {
             clap_complete::generate(shell, &mut Arguments::command(), "workbench", &mut script);
             terminal::data(&String::from_utf8_lossy(&script));
         }
+        Command::Spawner { network, writable } => crate::exec::spawner::serve(&network, &writable)?,
         Command::Step { request, answer } => {
             crate::exec::child::serve(registry(), &request, &answer).map_err(CliError::system)?;
         }

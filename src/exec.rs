@@ -2,10 +2,16 @@
 //! process. It does not know recipes, terminals or the database.
 
 pub mod child;
+pub mod committer;
 pub mod dispatcher;
+pub mod foresight;
 pub mod journal;
 pub mod keying;
 pub mod machine;
+pub mod pools;
+pub mod spawner;
+mod summary;
+pub mod usage;
 pub mod worker;
 
-pub use dispatcher::{Outcome, RunConfig, execute};
+pub use dispatcher::{OnFailure, Outcome, RunConfig, Wishes, execute};

@@ -26,6 +26,7 @@ pub mod stdlib;
 #[cfg(test)]
 mod tests;
 mod text;
+mod treatment;
 mod value;
 mod world;
 
@@ -90,7 +91,7 @@ pub fn evaluate(
         Ok(thread) => thread,
         Err(error) => return Err(stopped(path, &format!("no thread can be started: {error}"))),
     };
-    outside::serve(&requests, world, registry);
+    outside::serve(&requests, world);
     thread.join().unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
         Err(stopped(path, &format!("internal error: {}", text.unwrap_or("unknown"))))

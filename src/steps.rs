@@ -10,6 +10,7 @@ pub mod average;
 pub mod batches;
 mod bridge;
 pub mod cargo_crates;
+pub mod concat;
 pub mod curve;
 pub mod dedup;
 pub mod demonstrations;
@@ -20,6 +21,7 @@ pub mod filter;
 pub mod grow;
 pub mod import_hf;
 pub mod jsonl;
+mod layout;
 pub mod mask_pii;
 pub mod merge_experts;
 pub mod mix;
@@ -31,6 +33,7 @@ pub mod remove_expert;
 pub mod report;
 pub mod rlvr;
 pub mod sft;
+pub mod shell;
 pub mod split;
 pub mod tag;
 pub mod text;
@@ -41,7 +44,7 @@ pub mod train_tokenizer;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use plan::{Place, Resources};
+use plan::{ErrorClass, Place, Resources};
 
 pub use params::{Field, ParamError, ParamType, Script};
 pub use registry::{Kind, Registry};
@@ -54,6 +57,8 @@ pub fn standard() -> Registry {
         .with::<parquet::Parquet>()
         .with::<text::Text>()
         .with::<fetch::Fetch>()
+        .with::<shell::Shell>()
+        .with::<concat::Concat>()
         .with::<tag::Tag>()
         .with::<dedup::Dedup>()
         .with::<filter::Filter>()
@@ -108,6 +113,26 @@ pub enum ArtifactType {
 }
 
 impl ArtifactType {
+    /// All types.
+    pub const ALL: &[Self] = &[
+        Self::Documents,
+        Self::Split,
+        Self::Tokenizer,
+        Self::Tokens,
+        Self::Batches,
+        Self::Checkpoint,
+        Self::Problems,
+        Self::Chats,
+        Self::Scores,
+        Self::Report,
+        Self::Files,
+    ];
+
+    /// The type of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|artifact| artifact.name() == name)
+    }
+
     /// The name users read.
     pub const fn name(self) -> &'static str {
         match self {
@@ -137,6 +162,8 @@ pub enum Arity {
     Many,
     /// Any number, in order.
     Any,
+    /// Any number of any type, in order; entries can have names, given as a map.
+    Named,
 }
 
 /// An input of a kind.
@@ -210,9 +237,17 @@ pub enum StepError {
     /// It cannot go on.
     #[error("{0}")]
     Failed(String),
+    /// It cannot go on for a reason that may pass.
+    #[error("{1}")]
+    Passing(ErrorClass, String),
 }
 
 impl StepError {
+    /// Whether another attempt could help.
+    pub fn class(&self) -> ErrorClass {
+        if let Self::Passing(class, _) = self { *class } else { ErrorClass::Failed }
+    }
+
     /// Wraps an error with its causes in one line.
     pub fn failed(error: impl std::error::Error) -> Self {
         let mut text = error.to_string();
@@ -255,6 +290,8 @@ pub trait Reporter: Send + Sync {
     fn log(&self, line: &str);
     /// Whether to save and return [`StepError::Interrupted`].
     fn should_stop(&self) -> bool;
+    /// What a process that the step started has used: processor seconds, and the most memory it had in MiB.
+    fn used(&self, _cpu_seconds: f64, _peak_memory_mib: u64) {}
 }
 
 /// What a running step may touch.

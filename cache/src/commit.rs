@@ -1,4 +1,4 @@
-//! [`Slot::commit`]: the files of a slot become an artifact. Three barriers (synced files, synced folders, renamed manifest) order
+//! [`Slot::seal`] and [`Store::commit`]: the files of slots become artifacts. Three barriers (synced files, synced folders, renamed manifest) order
 //! what reaches the disk; the rename of the manifest decides. It does not know what the files mean.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,25 +17,49 @@ use crate::{Result, Slot, Store, StoreError};
 /// How often an object of the same digest may appear and be found damaged.
 const MOST_COLLISIONS: u32 = 3;
 
+/// An artifact that is whole in its slot, read-only and hashed, and has only to be moved into place.
+#[derive(Debug)]
+#[must_use = "nothing is in the store before `Store::commit`"]
+pub struct Sealed {
+    slot: Slot,
+    manifest: Manifest,
+    // Folders that hold files.
+    folders: Vec<PathBuf>,
+    present: bool,
+}
+
 impl Slot {
-    /// Makes what lies in [`Slot::out`] the artifact of this key and removes the slot. Files are hashed, made read-only and moved
-    /// to a place that their content alone decides; empty folders are dropped; figures in `metrics` that are not finite are left
-    /// out, since JSON cannot hold them. `provenance` is recorded as given.
+    /// Makes what lies in [`Slot::out`] the artifact of this key and removes the slot: [`Slot::seal`] and [`Store::commit`] in one.
     ///
     /// # Errors
-    /// When nothing was written; when a symbolic link, a special file or an odd file name was; when a file is still being written;
-    /// when the operating system refuses. The slot is then abandoned, with its files in place until the next claim.
+    /// As these.
     pub fn commit(
         self,
         kind: impl Into<String>,
         inputs: Vec<InputRecord>,
         metrics: BTreeMap<String, f64>,
-        mut provenance: Provenance,
+        provenance: Provenance,
     ) -> Result<Artifact> {
         let store = self.store.clone();
-        let (disk, layout) = (store.disk(), store.layout());
-        let out = self.out();
-        let (files, folders) = freeze(&self, &out)?;
+        let sealed = self.seal(kind, inputs, metrics, provenance)?;
+        store.commit(vec![sealed]).pop().expect("one for one")
+    }
+
+    /// Hashes what lies in [`Slot::out`] and makes it read-only; empty folders are dropped; figures in `metrics` that are not finite
+    /// are left out, since JSON cannot hold them. `provenance` is recorded as given.
+    ///
+    /// # Errors
+    /// When nothing was written; when a symbolic link, a special file or an odd file name was; when a file is still being written;
+    /// when the operating system refuses. The slot is then abandoned, with its files in place until the next claim.
+    pub fn seal(
+        self,
+        kind: impl Into<String>,
+        inputs: Vec<InputRecord>,
+        metrics: BTreeMap<String, f64>,
+        mut provenance: Provenance,
+    ) -> Result<Sealed> {
+        let disk = self.store.disk();
+        let (files, folders) = freeze(&self, &self.out())?;
         let digest = content_digest(&files);
         if !provenance.seconds.is_finite() {
             provenance.seconds = 0.0;
@@ -43,43 +67,98 @@ impl Slot {
         let metrics = metrics.into_iter().filter(|(_, figure)| figure.is_finite()).collect();
         let manifest = Manifest { format: FORMAT, key: self.key, digest, kind: kind.into(), files, inputs, metrics, provenance };
         let text = to_line(&manifest)?;
-        let (manifest_path, preimage_path) = (layout.manifest(&self.key), layout.preimage(&self.key));
         if let Err(problem) = parse_manifest(&self.key, &text) {
-            return Err(StoreError::Unreadable { path: manifest_path, reason: problem.to_string() });
+            return Err(StoreError::Unreadable { path: self.store.layout().manifest(&self.key), reason: problem.to_string() });
         }
-
-        // First barrier: every byte that the later names will stand for.
-        let (manifest_draft, preimage_draft) = (self.draft("manifest"), self.draft("preimage"));
-        disk.write(&manifest_draft, &text)?;
-        disk.write(&preimage_draft, &to_line(&self.preimage)?)?;
-        let present = store.check_object(&digest, &manifest.files)?.is_empty();
-        let mut changed = vec![manifest_draft.clone(), preimage_draft.clone()];
-        if !present {
-            changed.extend(manifest.files.iter().map(|file| out.join(&file.path)));
-            changed.extend(folders);
-        }
-        disk.sync(&changed)?;
-
-        // Second barrier: the object and the preimage are in place.
-        let object = layout.object(&digest);
-        let shards = [&object, &preimage_path, &manifest_path].map(|path| parent(path));
-        for shard in &shards {
-            disk.create_dir(shard)?;
-        }
-        if !present {
-            place(&store, &out, &digest, &manifest.files)?;
-        }
-        disk.rename(&preimage_draft, &preimage_path)?;
-        let mut changed: Vec<PathBuf> = shards.iter().map(|shard| parent(shard)).collect();
-        changed.extend(shards[..2].iter().cloned());
-        disk.sync(&changed)?;
-
-        // Third barrier: the commit point.
-        disk.rename(&manifest_draft, &manifest_path)?;
-        disk.sync(&shards[2..])?;
-        store.discard(self.folder());
-        Ok(Artifact { manifest, path: object })
+        disk.write(&self.draft("manifest"), &text)?;
+        disk.write(&self.draft("preimage"), &to_line(&self.preimage)?)?;
+        let present = self.store.check_object(&digest, &manifest.files)?.is_empty();
+        Ok(Sealed { slot: self, manifest, folders, present })
     }
+}
+
+impl Sealed {
+    /// The key it answers.
+    pub fn key(&self) -> plan::Key {
+        self.manifest.key
+    }
+
+    /// What must be on the disk before any name stands for it.
+    fn changed(&self) -> Vec<PathBuf> {
+        let mut changed = vec![self.slot.draft("manifest"), self.slot.draft("preimage")];
+        if !self.present {
+            changed.extend(self.manifest.files.iter().map(|file| self.slot.out().join(&file.path)));
+            changed.extend(self.folders.iter().cloned());
+        }
+        changed
+    }
+
+    /// Folders whose entries its commit changes: of object, preimage and manifest.
+    fn shards(&self) -> [PathBuf; 3] {
+        let layout = self.slot.store.layout();
+        let key = &self.manifest.key;
+        [layout.object(&self.manifest.digest), layout.preimage(key), layout.manifest(key)].map(|path| parent(&path))
+    }
+
+    fn settle(&self) -> Result<()> {
+        let store = &self.slot.store;
+        for shard in self.shards() {
+            store.disk().create_dir(&shard)?;
+        }
+        if !self.present {
+            place(store, &self.slot.out(), &self.manifest.digest, &self.manifest.files)?;
+        }
+        Ok(store.disk().rename(&self.slot.draft("preimage"), &store.layout().preimage(&self.manifest.key))?)
+    }
+}
+
+impl Store {
+    /// Moves sealed artifacts into place, with the same three waits for the disk for all of them. What fails fails alone, and its
+    /// slot is abandoned; the results are in the order given.
+    pub fn commit(&self, sealed: Vec<Sealed>) -> Vec<Result<Artifact>> {
+        let (disk, layout) = (self.disk(), self.layout());
+        // First barrier: every byte that the later names will stand for.
+        let changed: Vec<PathBuf> = sealed.iter().flat_map(Sealed::changed).collect();
+        let mut outcomes: Vec<Result<()>> = both(sealed.iter().map(|_| Ok(())).collect(), disk.sync(&changed));
+
+        // Second barrier: objects and preimages are in place.
+        for (sealed, outcome) in sealed.iter().zip(&mut outcomes).filter(|(_, outcome)| outcome.is_ok()) {
+            *outcome = sealed.settle();
+        }
+        let shards: BTreeSet<PathBuf> = sealed.iter().flat_map(|sealed| sealed.shards()).collect();
+        let buckets: BTreeSet<PathBuf> = shards.iter().map(|shard| parent(shard)).collect();
+        let changed: Vec<PathBuf> = buckets.iter().chain(&shards).filter(|folder| folder.is_dir()).cloned().collect();
+        outcomes = both(outcomes, disk.sync(&changed));
+
+        // Third barrier: the commit points.
+        for (sealed, outcome) in sealed.iter().zip(&mut outcomes).filter(|(_, outcome)| outcome.is_ok()) {
+            let renamed = disk.rename(&sealed.slot.draft("manifest"), &layout.manifest(&sealed.manifest.key));
+            *outcome = renamed.map_err(StoreError::from);
+        }
+        let changed: BTreeSet<PathBuf> = sealed.iter().map(|sealed| parent(&layout.manifest(&sealed.manifest.key))).collect();
+        let changed: Vec<PathBuf> = changed.into_iter().filter(|folder| folder.is_dir()).collect();
+        outcomes = both(outcomes, disk.sync(&changed));
+
+        let conclude = |(sealed, outcome): (Sealed, Result<()>)| match outcome {
+            Ok(()) => {
+                self.discard(sealed.slot.folder());
+                let path = layout.object(&sealed.manifest.digest);
+                Ok(Artifact { manifest: sealed.manifest, path })
+            }
+            Err(error) => {
+                sealed.slot.abandon();
+                Err(error)
+            }
+        };
+        sealed.into_iter().zip(outcomes).map(conclude).collect()
+    }
+}
+
+/// The outcomes, unless a wait for the disk failed, which then failed for all.
+fn both(outcomes: Vec<Result<()>>, synced: std::io::Result<()>) -> Vec<Result<()>> {
+    let Err(error) = synced else { return outcomes };
+    let again = || StoreError::from(std::io::Error::new(error.kind(), error.to_string()));
+    outcomes.into_iter().map(|outcome| outcome.and_then(|()| Err(again()))).collect()
 }
 
 /// Hashes what lies in `out` and makes it read-only, but for `out` itself, which has yet to be moved. Gives the files, sorted by
@@ -120,7 +199,10 @@ fn freeze(slot: &Slot, out: &Path) -> Result<(Vec<FileEntry>, Vec<PathBuf>)> {
         }
         Ok(FileEntry { path: file.path.clone(), bytes: hash.bytes, digest: hash.digest })
     };
-    let files = tree.files.par_iter().map(freeze_file).collect::<Result<Vec<_>>>()?;
+    let files = match tree.files.as_slice() {
+        few if few.len() <= 4 => few.iter().map(freeze_file).collect::<Result<Vec<_>>>()?,
+        many => many.par_iter().map(freeze_file).collect::<Result<Vec<_>>>()?,
+    };
     for folder in used.iter().filter(|folder| *folder != out) {
         disk.set_mode(folder, 0o555)?;
     }

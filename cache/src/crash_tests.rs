@@ -62,6 +62,40 @@ fn files() -> Files {
     vec![("a.txt", "first"), ("sub/b.txt", "second"), ("sub/deep/c.txt", "third")]
 }
 
+/// Seals three artifacts, two of them with the same bytes, and commits them together.
+fn attempt_together(store: &Store) -> Result<()> {
+    let mut sealed = Vec::new();
+    for (number, text) in [(1, "one"), (2, "two"), (3, "one")] {
+        if let Claim::Slot(slot) = store.claim(&preimage(number))? {
+            write(&slot.out(), &[("a.txt", text)]);
+            sealed.push(slot.seal("test", Vec::new(), BTreeMap::new(), plan::Provenance::default())?);
+        }
+    }
+    store.commit(sealed).into_iter().try_for_each(|outcome| outcome.map(drop))
+}
+
+#[test]
+fn a_death_at_any_operation_of_a_common_commit_leaves_hits_or_slots() {
+    let wanted: BTreeMap<i64, Files> =
+        [(1, "one"), (2, "two"), (3, "one")].map(|(key, text)| (key, vec![("a.txt", text)])).into();
+    for operations in 0.. {
+        let folder = Folder::new();
+        let root = folder.path().join("store");
+        let outcome = doomed(&root, operations).and_then(|store| attempt_together(&store));
+        assert_sound(&root, &wanted);
+        let store = Store::open(&root).unwrap();
+        attempt_together(&store).unwrap();
+        for (number, files) in &wanted {
+            assert_holds(&store.lookup(&preimage(*number).key()).unwrap().unwrap(), files);
+        }
+        assert!(store.slots().unwrap().is_empty(), "after {operations} operations");
+        if outcome.is_ok() {
+            assert!(operations > 45, "only {operations} operations were tried");
+            break;
+        }
+    }
+}
+
 #[test]
 fn a_death_at_any_operation_of_a_commit_leaves_a_hit_or_a_slot() {
     let wanted = BTreeMap::from([(1, files())]);
@@ -83,7 +117,7 @@ fn a_death_at_any_operation_of_a_commit_leaves_a_hit_or_a_slot() {
         match outcome {
             // It lived long enough for everything, even for cleaning up.
             Ok(store) if store.disk().fuse.left() >= 0 => {
-                assert!(operations > 40, "only {operations} operations were tried");
+                assert!(operations > 30, "only {operations} operations were tried");
                 assert_eq!(hits_after_death, 1, "one sync after the commit point reports its failure");
                 return;
             }

@@ -26,13 +26,16 @@ pub(crate) struct Disk {
 impl Disk {
     /// Makes a folder; its parent must exist, the folder may.
     pub(crate) fn create_dir(&self, path: &Path) -> io::Result<()> {
-        if path.is_dir() {
-            return Ok(());
-        }
+        if path.is_dir() { Ok(()) } else { self.create_new_dir(path).map(drop) }
+    }
+
+    /// Makes a folder that is probably not there yet, and says whether it was not.
+    pub(crate) fn create_new_dir(&self, path: &Path) -> io::Result<bool> {
         self.point()?;
         match fs::create_dir(path) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-            other => other,
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error),
         }
     }
 

@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 use fs_err as fs;
 use plan::{Digest, Key};
 
-use crate::store::{Name, read_if_there};
 use crate::tree::size_on_disk;
-use crate::{Result, Store};
+use crate::{Result, Store, names};
 
 /// What would go.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -113,7 +112,7 @@ impl GcPlan {
             }
         }
         self.remove_preimages(store)?;
-        for bucket in ["aside", "tmp"] {
+        for bucket in ["aside", "tmp", "recent"] {
             for entry in fs::read_dir(layout.bucket(bucket))? {
                 disk.remove_tree(&entry?.path())?;
             }
@@ -125,8 +124,7 @@ impl GcPlan {
         let mut needed: BTreeSet<Key> = store.keys()?.into_iter().collect();
         needed.extend(&self.roots);
         for entry in fs::read_dir(store.layout().bucket("names"))? {
-            let text = read_if_there(&entry?.path())?.unwrap_or_default();
-            needed.extend(serde_json::from_slice::<Name>(&text).map(|name| name.key));
+            needed.extend(names::keys(&entry?.path())?);
         }
         for key in store.preimage_keys()?.iter().filter(|key| !needed.contains(key)) {
             store.disk().remove_file(&store.layout().preimage(key))?;

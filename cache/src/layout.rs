@@ -11,7 +11,7 @@ use crate::lock::host;
 pub(crate) const FORMAT: u32 = 1;
 
 /// The folders directly below the store.
-pub(crate) const BUCKETS: [&str; 7] = ["keys", "preimages", "objects", "slots", "names", "aside", "tmp"];
+pub(crate) const BUCKETS: [&str; 8] = ["keys", "preimages", "objects", "slots", "names", "recent", "aside", "tmp"];
 
 /// Paths inside the store at `root`.
 #[derive(Debug, Clone)]
@@ -65,10 +65,12 @@ impl Layout {
         self.root.join("slots").join(key.to_string())
     }
 
-    pub(crate) fn name(&self, recipe: &str, step: &str) -> PathBuf {
-        let mut hasher = Hasher::new("workbench name");
-        hasher.field(recipe.as_bytes()).field(step.as_bytes());
-        self.root.join("names").join(format!("{}.json", Digest::from_bytes(hasher.finish())))
+    pub(crate) fn names(&self, recipe: &str) -> PathBuf {
+        self.root.join("names").join(format!("{}.jsonl", of_recipe(recipe)))
+    }
+
+    pub(crate) fn recent(&self, recipe: &str) -> PathBuf {
+        self.root.join("recent").join(of_recipe(recipe).to_string())
     }
 
     /// A path under tmp/ that nobody else uses: host, process and a number.
@@ -86,6 +88,12 @@ impl Layout {
         path.extend([bucket, "/", &name[..2], "/", name, suffix]);
         self.root.join(path)
     }
+}
+
+fn of_recipe(recipe: &str) -> Digest {
+    let mut hasher = Hasher::new("workbench recipe");
+    hasher.field(recipe.as_bytes());
+    Digest::from_bytes(hasher.finish())
 }
 
 fn fresh_name() -> String {
@@ -106,9 +114,9 @@ mod tests {
     }
 
     #[test]
-    fn names_keep_recipe_and_step_apart() {
+    fn recipes_are_kept_apart() {
         let layout = Layout::new(PathBuf::from("/s"));
-        assert_ne!(layout.name("a", "bc"), layout.name("ab", "c"));
+        assert_ne!(layout.names("a"), layout.names("b"));
         assert_ne!(layout.fresh_tmp(), layout.fresh_tmp());
     }
 }

@@ -9,7 +9,8 @@
 //! ├── objects/ab/<digest>/...      the files of an artifact, read-only; keys with the same bytes share one
 //! ├── slots/<key>/                 work in hand, kept after an interruption:
 //! │                                lock preimage.json attempts.json request.json answer.json log.txt out/ progress/
-//! ├── names/<recipe and step>.json the key last executed under a name
+//! ├── names/<recipe>.jsonl         the keys last executed under the names of a recipe, appended
+//! ├── recent/<recipe>              manifests its last run used, with stats; may be removed
 //! ├── stat-cache                   digests of files outside the store, by their stat
 //! ├── aside/                       damaged records and objects that were taken out of use
 //! └── tmp/                         files on their way into place or out of existence
@@ -21,6 +22,7 @@
 //! This crate does not know what a step does, reads no clock but the times of files, and reports no events.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod accept;
 mod commit;
 #[cfg(test)]
 mod crash_tests;
@@ -33,18 +35,24 @@ mod gc;
 mod hashing;
 mod layout;
 mod lock;
+mod names;
+mod recent;
 mod slot;
 mod stat_cache;
 mod store;
+mod temp;
 mod tree;
 mod usage;
 mod verify;
 
+pub use commit::Sealed;
 pub use damage::{Damage, Problem};
 pub use error::{Result, StoreError};
 pub use gc::{Freed, GcPlan};
 pub use hashing::FileHash;
 pub use lock::{Lease, Owner};
+pub use names::{LastExecution, Names};
+pub use recent::Recent;
 pub use slot::{Claim, Slot, SlotPaths};
 pub use stat_cache::{StatCache, hash_file};
 pub use store::{Manifests, Store};

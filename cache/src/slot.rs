@@ -3,6 +3,7 @@
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fs_err as fs;
@@ -42,8 +43,18 @@ pub struct Slot {
     pub(crate) key: Key,
     pub(crate) paths: SlotPaths,
     resumed: bool,
+    // Wall seconds of this attempt that are not written down yet.
+    seconds: Mutex<f64>,
+    so_far: Attempts,
     lock: SlotLock,
-    lease: Lease,
+    lease: Arc<Lease>,
+}
+
+/// Whether a slot was there before it was claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Fresh,
+    Left,
 }
 
 /// What is known about the attempts at a slot.
@@ -68,8 +79,8 @@ impl Store {
             return Ok(Claim::Hit(artifact));
         }
         let lease = self.lease()?;
-        let lock = match self.lock_slot(&paths)? {
-            Ok(lock) => lock,
+        let (lock, found) = match self.lock_slot(&paths)? {
+            Ok(locked) => locked,
             Err(owner) => return Ok(Claim::Busy(owner)),
         };
         // It may have been committed between the first look and the lock.
@@ -77,7 +88,7 @@ impl Store {
             self.discard(paths.folder());
             return Ok(Claim::Hit(artifact));
         }
-        Slot::prepare(self.clone(), preimage.clone(), key, paths, lock, lease).map(Claim::Slot)
+        Slot::prepare(self.clone(), preimage.clone(), key, paths, (lock, lease), found).map(Claim::Slot)
     }
 
     /// Claims a key; while somebody else is making it, asks `keep_waiting` and looks again every quarter second.
@@ -96,17 +107,40 @@ impl Store {
         }
     }
 
+    /// Claims the right to make the artifact of a key again, whether or not there is one; waits as [`Store::claim_wait`] does.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub fn claim_anew(&self, preimage: &Preimage, keep_waiting: &dyn Fn(&Owner) -> bool) -> Result<Claim> {
+        let key = preimage.key();
+        let paths = SlotPaths::at(self.layout().slot(&key));
+        let lease = self.lease()?;
+        let mut pause = Duration::from_millis(4);
+        loop {
+            match self.lock_slot(&paths)? {
+                Ok((lock, found)) => {
+                    // What an earlier attempt left belongs to that one.
+                    self.disk().remove_tree(&paths.progress())?;
+                    return Slot::prepare(self.clone(), preimage.clone(), key, paths, (lock, lease), found).map(Claim::Slot);
+                }
+                Err(owner) if keep_waiting(&owner) => std::thread::sleep(pause),
+                Err(owner) => return Ok(Claim::Busy(owner)),
+            }
+            pause = (pause * 2).min(Duration::from_millis(250));
+        }
+    }
+
     /// The folder of a key's slot, with the log of a step that failed; it need not exist.
     pub fn slot_paths(&self, key: &Key) -> SlotPaths {
         SlotPaths::at(self.layout().slot(key))
     }
 
-    fn lock_slot(&self, paths: &SlotPaths) -> Result<std::result::Result<SlotLock, Owner>> {
+    fn lock_slot(&self, paths: &SlotPaths) -> Result<std::result::Result<(SlotLock, Found), Owner>> {
         let mut asked = 0;
         for _ in 0..MOST_VANISHINGS {
-            self.disk().create_dir(paths.folder())?;
+            let found = if self.disk().create_new_dir(paths.folder())? { Found::Fresh } else { Found::Left };
             match SlotLock::attempt(&paths.lock())? {
-                Attempt::Locked(lock) => return Ok(Ok(lock)),
+                Attempt::Locked(lock) => return Ok(Ok((lock, found))),
                 Attempt::Busy(_) if asked < ASK_AGAIN => {
                     asked += 1;
                     std::thread::sleep(Duration::from_millis(1));
@@ -128,23 +162,36 @@ impl Store {
 }
 
 impl Slot {
-    fn prepare(store: Store, preimage: Preimage, key: Key, paths: SlotPaths, mut lock: SlotLock, lease: Lease) -> Result<Self> {
+    fn prepare(
+        store: Store,
+        preimage: Preimage,
+        key: Key,
+        paths: SlotPaths,
+        (mut lock, lease): (SlotLock, Arc<Lease>),
+        found: Found,
+    ) -> Result<Self> {
         lock.sign()?;
         let disk = store.disk();
-        disk.remove_tree(&paths.out())?;
-        for stale in [paths.request(), paths.answer()] {
-            if stale.exists() {
-                disk.remove_file(&stale)?;
+        let mut so_far = Attempts { attempts: 1, seconds: 0.0 };
+        let mut resumed = false;
+        if found == Found::Left {
+            disk.remove_tree(&paths.out())?;
+            for stale in [paths.request(), paths.answer()] {
+                if stale.exists() {
+                    disk.remove_file(&stale)?;
+                }
             }
+            let before = attempts(&paths)?;
+            so_far = Attempts { attempts: before.attempts + 1, ..before };
+            store.put(&paths.attempts(), &to_line(&so_far)?)?;
         }
-        disk.create_dir(&paths.out())?;
-        disk.create_dir(&paths.progress())?;
-        let resumed = fs::read_dir(paths.progress())?.next().is_some();
-        store.put(&paths.preimage(), &to_line(&preimage)?)?;
-        let slot = Self { store, preimage, key, paths, resumed, lock, lease };
-        let before = attempts(&slot.paths)?;
-        slot.record(Attempts { attempts: before.attempts + 1, ..before })?;
-        Ok(slot)
+        disk.create_new_dir(&paths.out())?;
+        if !disk.create_new_dir(&paths.progress())? {
+            resumed = fs::read_dir(paths.progress())?.next().is_some();
+        }
+        // Whoever dies here leaves a half, which counts as none.
+        disk.write(&paths.preimage(), &to_line(&preimage)?)?;
+        Ok(Self { store, preimage, key, paths, resumed, seconds: Mutex::new(0.0), so_far, lock, lease })
     }
 
     /// The key it is for.
@@ -193,35 +240,28 @@ impl Slot {
     }
 
     /// Number of claims of this slot, this one included.
-    ///
-    /// # Errors
-    /// When the operating system refuses.
-    pub fn attempts(&self) -> Result<u32> {
-        Ok(attempts(&self.paths)?.attempts)
+    pub fn attempts(&self) -> u32 {
+        self.so_far.attempts
     }
 
     /// Wall time of all attempts, in seconds, as far as it was added.
-    ///
-    /// # Errors
-    /// When the operating system refuses.
-    pub fn attempts_seconds(&self) -> Result<f64> {
-        Ok(attempts(&self.paths)?.seconds)
+    pub fn attempts_seconds(&self) -> f64 {
+        self.so_far.seconds + *self.seconds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds wall time, in seconds, to that of all attempts. What is not a positive number is ignored.
-    ///
-    /// # Errors
-    /// When the operating system refuses.
-    pub fn add_seconds(&self, seconds: f64) -> Result<()> {
-        if !(seconds > 0.0 && seconds.is_finite()) {
-            return Ok(());
+    pub fn add_seconds(&self, seconds: f64) {
+        if seconds > 0.0 && seconds.is_finite() {
+            *self.seconds.lock().unwrap_or_else(PoisonError::into_inner) += seconds;
         }
-        let before = attempts(&self.paths)?;
-        self.record(Attempts { seconds: before.seconds + seconds, ..before })
     }
 
     /// Gives up for now: progress and log stay, the next claim goes on from them.
-    pub fn abandon(self) {}
+    pub fn abandon(self) {
+        let attempts = Attempts { seconds: self.attempts_seconds(), ..self.so_far };
+        // A disk that is full must not hide why the step failed; only the time of this attempt is lost.
+        let _ = self.record(attempts);
+    }
 
     /// Lets a child process hold the slot too, so that it stays busy should this process die before the child.
     pub fn hold_in_child(&self, command: &mut Command) {
@@ -253,10 +293,11 @@ impl Slot {
     }
 }
 
-/// What is known about the attempts at a slot; none when nothing can be read.
+/// What is known about the attempts at a slot that exists; without a record there was one.
 pub(crate) fn attempts(paths: &SlotPaths) -> Result<Attempts> {
     let text = read_if_there(&paths.attempts())?;
-    Ok(text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default())
+    let known = text.and_then(|text| serde_json::from_slice(&text).ok());
+    Ok(known.unwrap_or(Attempts { attempts: 1, seconds: 0.0 }))
 }
 
 #[cfg(test)]

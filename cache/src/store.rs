@@ -2,12 +2,12 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use fs_err as fs;
 use plan::artifact::{FORMAT as MANIFEST_FORMAT, content_digest};
 use plan::{Artifact, Digest, FileEntry, Key, Manifest, Preimage};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::disk::Disk;
 use crate::layout::{BUCKETS, FORMAT, Layout};
@@ -26,14 +26,8 @@ struct Inner {
     layout: Layout,
     disk: Disk,
     damage: Mutex<Vec<Damage>>,
-}
-
-/// The key last executed under a name.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Name {
-    recipe: String,
-    step: String,
-    pub(crate) key: Key,
+    // That of this process, while somebody in it holds one.
+    lease: Mutex<Weak<Lease>>,
 }
 
 impl Store {
@@ -71,7 +65,7 @@ impl Store {
         for bucket in BUCKETS {
             disk.create_dir(&layout.bucket(bucket))?;
         }
-        Ok(Self { inner: Arc::new(Inner { layout, disk, damage: Mutex::default() }) })
+        Ok(Self { inner: Arc::new(Inner { layout, disk, damage: Mutex::default(), lease: Mutex::default() }) })
     }
 
     /// The folder of the store.
@@ -144,38 +138,13 @@ impl Store {
     /// # Errors
     /// When the record cannot be understood or belongs to another key.
     pub fn preimage(&self, key: &Key) -> Result<Option<Preimage>> {
-        for path in [self.layout().preimage(key), crate::SlotPaths::at(self.layout().slot(key)).preimage()] {
-            if let Some(text) = read_if_there(&path)? {
-                return parse_preimage(key, &text).map(Some).map_err(|reason| StoreError::Unreadable { path, reason });
-            }
+        let path = self.layout().preimage(key);
+        if let Some(text) = read_if_there(&path)? {
+            return parse_preimage(key, &text).map(Some).map_err(|reason| StoreError::Unreadable { path, reason });
         }
-        Ok(None)
-    }
-
-    /// Notes the key executed under a name, for [`Store::recall`]. `recipe` is the recipe's path as the caller names it.
-    ///
-    /// # Errors
-    /// When the operating system refuses.
-    pub fn remember(&self, recipe: &str, step: &str, key: &Key) -> Result<()> {
-        let name = Name { recipe: recipe.to_owned(), step: step.to_owned(), key: *key };
-        self.put(&self.layout().name(recipe, step), &to_line(&name)?)
-    }
-
-    /// The key last executed under a name.
-    ///
-    /// # Errors
-    /// When the operating system refuses. A record that cannot be understood counts as none.
-    pub fn last_key(&self, recipe: &str, step: &str) -> Result<Option<Key>> {
-        let text = read_if_there(&self.layout().name(recipe, step))?;
-        Ok(text.and_then(|text| serde_json::from_slice::<Name>(&text).ok()).map(|name| name.key))
-    }
-
-    /// What was asked when a name was last executed.
-    ///
-    /// # Errors
-    /// As [`Store::preimage`].
-    pub fn recall(&self, recipe: &str, step: &str) -> Result<Option<Preimage>> {
-        self.last_key(recipe, step)?.map_or(Ok(None), |key| self.preimage(&key))
+        // That of a slot may be half written.
+        let text = read_if_there(&crate::SlotPaths::at(self.layout().slot(key)).preimage())?;
+        Ok(text.and_then(|text| parse_preimage(key, &text).ok()))
     }
 
     /// Takes a hold on the store: nothing is removed by `gc` or `repair` while it lives. A run takes one for its whole length,
@@ -183,8 +152,14 @@ impl Store {
     ///
     /// # Errors
     /// When the operating system refuses.
-    pub fn lease(&self) -> Result<Lease> {
-        Lease::shared(&self.layout().lease())
+    pub fn lease(&self) -> Result<Arc<Lease>> {
+        let mut held = self.inner.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lease) = held.upgrade() {
+            return Ok(lease);
+        }
+        let lease = Arc::new(Lease::shared(&self.layout().lease())?);
+        *held = Arc::downgrade(&lease);
+        Ok(lease)
     }
 
     /// Removes the store and all it holds. Removing the folder by other means fails for ordinary users, whom read-only folders stop.

@@ -174,11 +174,15 @@ impl<'c> Rows<'c> {
                 Ok(())
             }
             Event::Log { step, line } => self.mark(&at, &Mark { step: Some(step.0), text: Some(line), ..Mark::new("log") }),
-            Event::StepFinished { step, key, digest, hit, seconds, bytes, metrics } => {
+            Event::StepFinished { step, key, digest, hit, seconds, bytes, cpu_seconds, peak_memory_mib, metrics } => {
                 let key = key.to_string();
                 // The figures of a hit are those of the execution that made it.
                 if !hit {
                     for (metric, value) in metrics {
+                        self.add("closing", params![run, at.seq, int(step.0), key, metric, value])?;
+                    }
+                    let used = [("cost/cpu_seconds", *cpu_seconds), ("cost/peak_memory_mib", *peak_memory_mib as f64)];
+                    for (metric, value) in used.iter().filter(|(metric, value)| *value > 0.0 && !metrics.contains_key(*metric)) {
                         self.add("closing", params![run, at.seq, int(step.0), key, metric, value])?;
                     }
                 }
@@ -186,12 +190,21 @@ impl<'c> Rows<'c> {
                 let (hit, seconds, bytes) = (Some(*hit), Some(*seconds), Some(*bytes));
                 self.mark(&at, &Mark { step, key: Some(key), digest, hit, seconds, bytes, ..Mark::new("step_finished") })
             }
-            Event::StepFailed { step, error, seconds } => {
+            Event::StepFailed { step, error, seconds, .. } => {
                 let (seconds, text) = (Some(*seconds), Some(error.as_str()));
                 self.mark(&at, &Mark { step: Some(step.0), seconds, text, ..Mark::new("step_failed") })
             }
             Event::StepBlocked { step, by } => {
                 self.mark(&at, &Mark { step: Some(step.0), blocker: Some(by.0), ..Mark::new("step_blocked") })
+            }
+            Event::StepRetried { step, error, wait_s, .. } => {
+                let (seconds, text) = (Some(*wait_s), Some(error.as_str()));
+                self.mark(&at, &Mark { step: Some(step.0), seconds, text, ..Mark::new("step_retried") })
+            }
+            Event::StepAccepted { step, key, from, differences } => {
+                self.reasons(&at, int(step.0), differences)?;
+                let (key, from) = (Some(key.to_string()), from.to_string());
+                self.mark(&at, &Mark { step: Some(step.0), key, text: Some(&from), ..Mark::new("step_accepted") })
             }
             Event::StepInterrupted { step } => self.mark(&at, &Mark { step: Some(step.0), ..Mark::new("step_interrupted") }),
             Event::Machine(load) => {

@@ -167,7 +167,7 @@ COMMENT ON VIEW events IS 'The journals in words; metrics, progress and machine 
 COMMENT ON COLUMN events.run IS 'Run.';
 COMMENT ON COLUMN events.seq IS 'Position in the run, from 0.';
 COMMENT ON COLUMN events.time IS 'When, UTC.';
-COMMENT ON COLUMN events.event IS 'run_started, step_keyed, step_started, log, step_finished, step_failed, step_blocked, step_interrupted, run_finished.';
+COMMENT ON COLUMN events.event IS 'run_started, step_keyed, step_started, log, step_finished, step_failed, step_retried (seconds: the wait), step_accepted (text: the key it was made for), step_blocked, step_interrupted, run_finished.';
 COMMENT ON COLUMN events.step IS 'Name of the step; null for events of the whole run.';
 COMMENT ON COLUMN events.text IS 'Line of a log, error, reasons for a miss, status.';
 

@@ -50,6 +50,18 @@ pub struct Provenance {
     pub threads: u32,
     /// Version of the program.
     pub program: String,
+    /// Processor seconds of the last attempt, children included; 0 where that is not known.
+    #[serde(default)]
+    pub cpu_seconds: f64,
+    /// Most memory its process had, in MiB; 0 where that is not known.
+    #[serde(default)]
+    pub peak_memory_mib: u64,
+    /// Whether the recipe said that the files may go once everything that needs them is done.
+    #[serde(default)]
+    pub temp: bool,
+    /// The key it was made for, when a user declared it good for this one.
+    #[serde(default)]
+    pub accepted_from: Option<Key>,
 }
 
 /// The record of a finished step; its presence in the store is what makes the step done.

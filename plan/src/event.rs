@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{Difference, Digest, Key, Place, PlanId, Resources, Site, StepId, Value};
+use crate::{Difference, Digest, ErrorClass, Key, Place, PlanId, Resources, Site, StepId, Value};
 
 /// One line of a journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -168,6 +168,12 @@ pub enum Event {
         seconds: f64,
         /// Size of the artifact.
         bytes: u64,
+        /// Processor seconds of this execution, children included; 0 for a hit.
+        #[serde(default)]
+        cpu_seconds: f64,
+        /// Most memory its process had, in MiB; 0 where that is not known.
+        #[serde(default)]
+        peak_memory_mib: u64,
         /// Closing figures.
         #[serde(deserialize_with = "measurements")]
         metrics: BTreeMap<String, f64>,
@@ -180,6 +186,33 @@ pub enum Event {
         error: String,
         /// Wall seconds until then.
         seconds: f64,
+        /// Whether another attempt could have helped.
+        #[serde(default)]
+        class: ErrorClass,
+    },
+    /// An attempt failed and another will be made.
+    StepRetried {
+        /// Step.
+        step: StepId,
+        /// Attempts so far in this run.
+        attempt: u32,
+        /// What went wrong.
+        error: String,
+        /// Why that may pass.
+        class: ErrorClass,
+        /// Seconds until the next attempt.
+        wait_s: f64,
+    },
+    /// The artifact of another key was declared good for this one; a hit follows.
+    StepAccepted {
+        /// Step.
+        step: StepId,
+        /// The key it now answers.
+        key: Key,
+        /// The key it was made for.
+        from: Key,
+        /// In what the two differ.
+        differences: Vec<Difference>,
     },
     /// A step cannot run because another failed.
     StepBlocked {

@@ -158,6 +158,28 @@ impl Plan {
         self.wanted[id.0]
     }
 
+    /// Wants these steps and what they need, and nothing else.
+    pub fn want(&mut self, targets: &[StepId]) {
+        let outputs: Vec<_> = self.outputs.iter().filter(|output| targets.contains(&output.step)).cloned().collect();
+        let wishes = targets.iter().map(|&step| Output { name: String::new(), step, site: Site::default() }).collect::<Vec<_>>();
+        self.wanted = reach(&self.steps, &wishes, &self.order);
+        if targets.is_empty() {
+            self.wanted.fill(false);
+        }
+        self.outputs = outputs;
+    }
+
+    /// The steps a pattern means: those whose name it matches, else those whose kind it does. `*` stands for any text, `?` for any
+    /// character.
+    pub fn matching(&self, pattern: &str) -> Vec<StepId> {
+        let found = |text: &dyn Fn(&StepDecl) -> &str| -> Vec<StepId> {
+            let steps = self.steps.iter().enumerate().filter(|(_, step)| matches(pattern, text(step)));
+            steps.map(|(index, _)| StepId(index)).collect()
+        };
+        let named = found(&|step| &step.name);
+        if named.is_empty() { found(&|step| &step.kind) } else { named }
+    }
+
     /// The steps a user means: the one of that name, else all of that kind.
     pub fn find(&self, text: &str) -> Vec<StepId> {
         let matching = |test: &dyn Fn(&StepDecl) -> bool| -> Vec<StepId> {
@@ -166,6 +188,32 @@ impl Plan {
         let named = matching(&|step| step.name == text);
         if named.is_empty() { matching(&|step| step.kind == text) } else { named }
     }
+}
+
+/// Whether a pattern with `*` and `?` matches a whole text; linear in their product at worst.
+fn matches(pattern: &str, text: &str) -> bool {
+    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    let (mut at, mut position, mut star) = (0, 0, None);
+    while position < text.len() {
+        match pattern.get(at) {
+            Some('*') => {
+                star = Some((at, position));
+                at += 1;
+            }
+            Some(&c) if c == '?' || c == text[position] => {
+                at += 1;
+                position += 1;
+            }
+            _ => {
+                // The last star takes one character more.
+                let Some((place, taken)) = star else { return false };
+                star = Some((place, taken + 1));
+                at = place + 1;
+                position = taken + 1;
+            }
+        }
+    }
+    pattern[at..].iter().all(|&c| c == '*')
 }
 
 /// The steps a declaration consumes, in port order, with repeats.
@@ -277,7 +325,7 @@ fn reach(steps: &[StepDecl], outputs: &[Output], order: &[StepId]) -> Vec<bool> 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::{Input, Place, Resources, Value};
+    use crate::{Input, Place, Policy, Resources, Value};
 
     pub(crate) fn step(name: &str, inputs: &[usize]) -> StepDecl {
         StepDecl {
@@ -292,6 +340,7 @@ pub(crate) mod tests {
             site: Site::default(),
             resources: Resources::default(),
             place: Place::Thread,
+            policy: Policy::default(),
         }
     }
 
@@ -317,6 +366,19 @@ pub(crate) mod tests {
     fn only_what_outputs_need_is_wanted() {
         let output = Output { name: "out".into(), step: StepId(1), site: Site::default() };
         let plan = Plan::new(vec![step("a", &[]), step("b", &[0]), step("c", &[0])], vec![output]).unwrap();
+        assert_eq!((0..3).map(|i| plan.is_wanted(StepId(i))).collect::<Vec<_>>(), [true, true, false]);
+    }
+
+    #[test]
+    fn patterns_match_whole_names() {
+        let yes = [("a*c", "abbc"), ("*", ""), ("a?c", "abc"), ("*-2", "tok-1-2"), ("a*b*c", "aXbXbXc"), ("é*", "étape")];
+        let no = [("a*c", "abcd"), ("?", ""), ("abc", "ab"), ("a*b", "ac")];
+        assert!(yes.iter().all(|(pattern, text)| matches(pattern, text)));
+        assert!(no.iter().all(|(pattern, text)| !matches(pattern, text)));
+        let mut plan = Plan::new(vec![step("a", &[]), step("b", &[0]), step("c", &[])], vec![]).unwrap();
+        assert_eq!(plan.matching("[ab]"), []);
+        assert_eq!(plan.matching("te*").len(), 3);
+        plan.want(&plan.matching("b"));
         assert_eq!((0..3).map(|i| plan.is_wanted(StepId(i))).collect::<Vec<_>>(), [true, true, false]);
     }
 

@@ -16,6 +16,6 @@ pub use digest::{Digest, Hasher, Key, PlanId};
 pub use event::{Event, Machine, Record, RunStatus, StepSummary};
 pub use graph::{Output, Plan, PlanError};
 pub use key::{Difference, Preimage};
-pub use schedule::{Outcome, Schedule, State};
-pub use step::{Input, Place, Resources, Site, Source, SourceFile, StepDecl, StepId};
+pub use schedule::{Grant, Limits, Outcome, Schedule, State};
+pub use step::{ErrorClass, Input, Place, Policy, Resources, Site, Source, SourceFile, StepDecl, StepId};
 pub use value::Value;

@@ -7,7 +7,7 @@ use plan::{Plan, StepId};
 
 use super::load::{RecipeArguments, load};
 use crate::error::CliError;
-use crate::exec::dispatcher::{Verdict, foresee};
+use crate::exec::foresight::{Verdict, foresee};
 use crate::home::Home;
 use crate::report::terminal;
 

@@ -1,8 +1,9 @@
 //! `workbench plan`: what a run would do, and why.
 
 use super::load::{RecipeArguments, load};
+use super::select::Selection;
 use crate::error::CliError;
-use crate::exec::dispatcher::{Verdict, foresee};
+use crate::exec::foresight::{Verdict, foresee};
 use crate::home::Home;
 use crate::report::terminal;
 
@@ -11,6 +12,8 @@ use crate::report::terminal;
 pub(super) struct Arguments {
     #[command(flatten)]
     recipe: RecipeArguments,
+    #[command(flatten)]
+    selection: Selection,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -18,7 +21,8 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<(), CliError> {
     let store = home.open_store()?;
-    let loaded = load(&arguments.recipe, &store)?;
+    let mut loaded = load(&arguments.recipe, &store)?;
+    let wishes = arguments.selection.apply(&mut loaded.plan, &loaded.recipe)?;
     let plan = &loaded.plan;
     let verdicts = foresee(plan, &store, &loaded.identity)?;
     let mut rows = Vec::new();
@@ -27,7 +31,13 @@ pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<(), CliError> {
         let name = |id: &plan::StepId| plan.step(*id).name.clone();
         let (mark, text) = match verdicts.get(&id) {
             None => ("unwanted", "no output needs it".to_owned()),
-            Some(Verdict::Hit { key }) => ("cached", key.short()),
+            Some(Verdict::Hit { key, .. }) if wishes.force.contains(&id) => {
+                ("run", format!("forced; {} is in the store", key.short()))
+            }
+            Some(Verdict::Hit { key, .. }) => ("cached", key.short()),
+            Some(Verdict::Miss { .. }) if wishes.accept.contains(&id) => {
+                ("accept", "its last artifact is declared good".to_owned())
+            }
             Some(Verdict::Miss { because: None, .. }) => ("run", "not run before under this name".to_owned()),
             Some(Verdict::Miss { because: Some(list), .. }) if list.is_empty() => {
                 ("run", "its artifact is not in the store".to_owned())

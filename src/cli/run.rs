@@ -5,22 +5,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 
-use plan::{Record, Resources, RunStatus};
+use plan::{Limits, Record, Resources, RunStatus};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::load::{Loaded, RecipeArguments, load};
+use super::select::Selection;
 use crate::error::{CliError, Fault};
 use crate::exec::journal::{Journal, Subscriber};
-use crate::exec::{self, RunConfig, machine};
+use crate::exec::{self, OnFailure, Outcome, RunConfig, Wishes, machine};
 use crate::home::Home;
-use crate::report::terminal;
 use crate::report::text::Printer;
+use crate::report::{figures, terminal};
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
     recipe: RecipeArguments,
+    #[command(flatten)]
+    selection: Selection,
     /// Device that tensors compute on. It is provenance: it does not enter any key.
     #[arg(long, default_value = "cpu", value_parser = ["cpu"])]
     device: String,
@@ -30,6 +33,15 @@ pub(super) struct Arguments {
     /// Memory that steps may use together, in MiB; all by default.
     #[arg(long, value_name = "MIB")]
     memory: Option<u64>,
+    /// GPUs that steps may use together; those the driver shows by default.
+    #[arg(long, value_name = "N")]
+    gpus: Option<u32>,
+    /// Most of a named limit that steps may take together; 1 for limits that are not given.
+    #[arg(long, value_name = "NAME=N", value_parser = limit)]
+    limit: Vec<(String, u32)>,
+    /// After a failure, go on with whatever does not depend on it.
+    #[arg(long, short = 'k')]
+    keep_going: bool,
     /// Print one line per change, also on a terminal.
     #[arg(long, conflicts_with = "json")]
     plain: bool,
@@ -40,12 +52,13 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<ExitCode, CliError> {
     let store = home.open_store()?;
-    let loaded = load(&arguments.recipe, &store)?;
+    let mut loaded = load(&arguments.recipe, &store)?;
+    let wishes = arguments.selection.apply(&mut loaded.plan, &loaded.recipe)?;
     for note in &loaded.evaluation.notes {
         terminal::note(note);
     }
     let stem = arguments.recipe.recipe.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned());
-    let _lease = store.lease()?;
+    let lease = store.lease()?;
     let run = home.new_run(&stem)?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
@@ -53,26 +66,34 @@ pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<ExitCode, CliErr
         signal_hook::flag::register_conditional_shutdown(signal, 130, stop.clone())?;
         signal_hook::flag::register(signal, stop.clone())?;
     }
-    let config = config(arguments, &loaded, store, run.clone(), stop.clone())?;
+    let config = config(arguments, &loaded, wishes, store.clone(), run.clone(), stop.clone())?;
     let path = home.journal(&run);
-    let status = if arguments.json {
+    let outcome = if arguments.json {
         let printer: Subscriber = Box::new(|record| {
             if let Ok(text) = serde_json::to_string(record) {
                 terminal::line(&text);
             }
         });
-        exec::execute(&loaded.plan, config, Journal::create(&path, vec![printer])?).status
+        exec::execute(&loaded.plan, config, Journal::create(&path, vec![printer])?)?
     } else if arguments.plain || !terminal::is_interactive() {
         let mut printer = Printer::new();
         let subscriber: Subscriber = Box::new(move |record| printer.lines(record).iter().for_each(|line| terminal::line(line)));
-        exec::execute(&loaded.plan, config, Journal::create(&path, vec![subscriber])?).status
+        exec::execute(&loaded.plan, config, Journal::create(&path, vec![subscriber])?)?
     } else {
         with_dashboard(&loaded, config, &path, &stop)?
     };
     if !arguments.json {
         finish(&loaded, home, &run)?;
     }
-    match status {
+    drop(lease);
+    if !outcome.temporary.is_empty() {
+        match store.drop_temp(&outcome.temporary) {
+            Ok(0) => {}
+            Ok(bytes) => terminal::note(&format!("{} of temporary artifacts removed", figures::size(bytes))),
+            Err(error) => terminal::note(&format!("temporary artifacts stay for now: {error}")),
+        }
+    }
+    match outcome.status {
         RunStatus::Succeeded => Ok(ExitCode::SUCCESS),
         RunStatus::Failed => Err(CliError {
             fault: Fault::Step,
@@ -89,6 +110,7 @@ pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<ExitCode, CliErr
 fn config(
     arguments: &Arguments,
     loaded: &Loaded,
+    wishes: Wishes,
     store: cache::Store,
     run: String,
     stop: Arc<AtomicBool>,
@@ -109,7 +131,17 @@ fn config(
         capacity: Resources {
             cpus: arguments.threads.unwrap_or(threads),
             memory_mib: arguments.memory.unwrap_or_else(machine::total_memory_mib),
+            gpus: match arguments.gpus {
+                Some(gpus) => gpus,
+                None if loaded.plan.steps().iter().any(|step| step.resources.gpus > 0) => {
+                    machine::gpus().map_or(0, |gpus| gpus.len() as u32)
+                }
+                None => 0,
+            },
         },
+        limits: arguments.limit.iter().cloned().collect::<Limits>(),
+        wishes,
+        on_failure: if arguments.keep_going { OnFailure::KeepGoing } else { OnFailure::Stop },
         stop,
     })
 }
@@ -119,7 +151,7 @@ fn with_dashboard(
     config: RunConfig,
     journal: &std::path::Path,
     stop: &Arc<AtomicBool>,
-) -> Result<RunStatus, CliError> {
+) -> Result<Outcome, CliError> {
     let (sender, receiver) = mpsc::channel::<Record>();
     // A dashboard that is gone hears nothing more; the run goes on.
     let subscriber: Subscriber = Box::new(move |record| drop(sender.send(record.clone())));
@@ -130,8 +162,16 @@ fn with_dashboard(
         let shown = super::watch::dashboard(&receiver, tui::Mode::Owner, tui::AtEnd::Leave, &interrupt);
         let outcome = runner.join().map_err(|_| CliError::system("the dispatcher panicked; this is a mistake of the program"))?;
         shown?;
-        Ok(outcome.status)
+        Ok(outcome?)
     })
+}
+
+/// Reads `NAME=N`.
+fn limit(text: &str) -> Result<(String, u32), String> {
+    let wrong = || format!("`{text}` is not of the form NAME=N, with N from 1");
+    let (name, number) = text.split_once('=').ok_or_else(wrong)?;
+    let number = number.trim().parse().ok().filter(|number| *number > 0).ok_or_else(wrong)?;
+    Ok((name.trim().to_owned(), number))
 }
 
 /// After the run: where its outputs are.

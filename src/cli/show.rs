@@ -72,6 +72,8 @@ impl RunState {
             }
             Event::StepInterrupted { step } => self.say(step, "interrupted"),
             Event::StepProgress { .. }
+            | Event::StepRetried { .. }
+            | Event::StepAccepted { .. }
             | Event::Metrics { .. }
             | Event::Log { .. }
             | Event::Machine(_)

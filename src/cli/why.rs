@@ -3,12 +3,12 @@
 use plan::{Difference, Event, Key, StepId};
 
 use super::load::{Loaded, RecipeArguments, load};
+use super::select::no_such_step;
 use crate::error::CliError;
-use crate::exec::dispatcher::{Verdict, foresee};
+use crate::exec::foresight::{Verdict, foresee};
 use crate::exec::journal::Tail;
 use crate::home::Home;
 use crate::report::{figures, terminal};
-use crate::steps::params::closest;
 
 /// Arguments of `why`.
 #[derive(Debug, clap::Args)]
@@ -25,12 +25,7 @@ pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<(), CliError> {
     let plan = &loaded.plan;
     let found = plan.find(&arguments.step);
     if found.is_empty() {
-        let names = plan.steps().iter().flat_map(|step| [step.name.as_str(), step.kind.as_str()]);
-        let hint = match closest(&arguments.step, names) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("there are: {}", plan.steps().iter().map(|step| step.name.as_str()).collect::<Vec<_>>().join(", ")),
-        };
-        return Err(CliError::user(format!("{} has no step `{}`", loaded.recipe, arguments.step)).hint(hint));
+        return Err(no_such_step(plan, &loaded.recipe, &arguments.step));
     }
     let verdicts = foresee(plan, &store, &loaded.identity)?;
     for id in found {
@@ -38,7 +33,7 @@ pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<(), CliError> {
         terminal::line(&format!("{} ({}, {})", step.name, step.kind, step.site));
         match verdicts.get(&id) {
             None => terminal::line("  would not run: no output needs it"),
-            Some(Verdict::Hit { key }) => cached(home, &loaded, id, *key)?,
+            Some(Verdict::Hit { key, .. }) => cached(home, &loaded, id, *key)?,
             Some(Verdict::Miss { because, .. }) => missing(because.as_deref()),
             Some(Verdict::Unknown { .. }) => unknown(&loaded, &verdicts, &store, id)?,
         }

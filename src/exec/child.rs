@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 
 use cache::Slot;
 use fs_err as fs;
-use plan::{Digest, Value};
+use plan::{Digest, ErrorClass, Value};
 use serde::{Deserialize, Serialize};
 
+use super::usage::{self, Ending};
 use crate::steps::{Closing, InputArtifact, Registry, Reporter, StepError, Work};
 
 /// What a child is asked to do.
@@ -36,6 +37,9 @@ pub struct Request {
     pub threads: usize,
     /// Device that tensors compute on.
     pub device: String,
+    /// Numbers of the GPUs it has to itself.
+    #[serde(default)]
+    pub gpus: Vec<u32>,
 }
 
 /// One input of a request.
@@ -73,6 +77,8 @@ pub enum Answer {
     Interrupted,
     /// It failed.
     Failed(String),
+    /// It failed for a reason that may pass.
+    Passing(ErrorClass, String),
 }
 
 /// What a child tells as it goes.
@@ -98,6 +104,9 @@ pub fn run(program: &Path, request: &Request, slot: &Slot, reporter: &dyn Report
     let mut command = Command::new(program);
     command.arg("step").arg(&request_path).arg(&answer_path);
     command.env("RAYON_NUM_THREADS", request.threads.to_string());
+    if !request.gpus.is_empty() {
+        command.env("CUDA_VISIBLE_DEVICES", request.gpus.iter().map(u32::to_string).collect::<Vec<_>>().join(","));
+    }
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     // SAFETY: prctl is async-signal-safe and touches nothing of ours.
     unsafe {
@@ -113,18 +122,24 @@ pub fn run(program: &Path, request: &Request, slot: &Slot, reporter: &dyn Report
     let mut stop = Some(child.stdin.take().expect("stdin is piped"));
     let stdout = child.stdout.take().expect("stdout is piped");
     let stderr = child.stderr.take().expect("stderr is piped");
-    let status = std::thread::scope(|scope| {
+    let ended = std::thread::scope(|scope| {
         scope.spawn(|| forward(stdout, reporter));
         scope.spawn(|| keep_log(stderr, &log_path, reporter));
         wait(&mut child, &mut stop, reporter)
     });
-    let status = status.map_err(|error| failed("the step's process cannot be waited for", error))?;
+    let Ending { status, cpu_seconds, peak_memory_mib } =
+        ended.map_err(|error| failed("the step's process cannot be waited for", error))?;
+    reporter.used(cpu_seconds, peak_memory_mib);
     match fs::read(&answer_path).ok().and_then(|text| serde_json::from_slice(&text).ok()) {
         Some(Answer::Done(closing)) if status.success() => Ok(closing),
         Some(Answer::Interrupted) => Err(StepError::Interrupted),
         Some(Answer::Failed(error)) => Err(StepError::Failed(error)),
+        Some(Answer::Passing(class, error)) => Err(StepError::Passing(class, error)),
         _ if reporter.should_stop() => Err(StepError::Interrupted),
-        _ => Err(StepError::Failed(format!("{}; its log is {}", ending(status), log_path.display()))),
+        _ => {
+            let error = format!("{}; its log is {}", ending(status), log_path.display());
+            Err(if status.signal().is_some() { StepError::Passing(ErrorClass::Killed, error) } else { StepError::Failed(error) })
+        }
     }
 }
 
@@ -139,11 +154,12 @@ fn ending(status: ExitStatus) -> String {
 }
 
 /// Waits for the child; when the run is asked to stop, asks it once, and kills it if it has not stopped after a minute.
-fn wait(child: &mut std::process::Child, stop: &mut Option<ChildStdin>, reporter: &dyn Reporter) -> std::io::Result<ExitStatus> {
+fn wait(child: &mut std::process::Child, stop: &mut Option<ChildStdin>, reporter: &dyn Reporter) -> std::io::Result<Ending> {
     let mut asked: Option<Instant> = None;
+    let mut pause = Duration::from_millis(1);
     loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status);
+        if let Some(ending) = usage::try_wait(child)? {
+            return Ok(ending);
         }
         if reporter.should_stop() && asked.is_none() {
             if let Some(mut stdin) = stop.take() {
@@ -153,9 +169,10 @@ fn wait(child: &mut std::process::Child, stop: &mut Option<ChildStdin>, reporter
             asked = Some(Instant::now());
         }
         if asked.is_some_and(|since| since.elapsed() > Duration::from_secs(60)) {
-            child.kill()?;
+            usage::kill(child);
         }
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(10));
     }
 }
 
@@ -245,6 +262,7 @@ pub fn serve(registry: &Registry, request_path: &Path, answer_path: &Path) -> Re
                 Ok(Ok(closing)) => Answer::Done(closing),
                 Ok(Err(StepError::Interrupted)) => Answer::Interrupted,
                 Ok(Err(StepError::Failed(error))) => Answer::Failed(error),
+                Ok(Err(StepError::Passing(class, error))) => Answer::Passing(class, error),
                 Err(panic) => Answer::Failed(super::worker::panic_text(&*panic)),
             }
         }

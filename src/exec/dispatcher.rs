@@ -9,17 +9,22 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use cache::Store;
+use cache::{Names, Recent, Store};
 use plan::{
-    Difference, Digest, Event, InputRecord, Manifest, Plan, Preimage, Resources, RunStatus, Schedule, Source, StepId,
-    StepSummary, Value, schedule,
+    Digest, ErrorClass, Event, Grant, InputRecord, Key, Limits, Manifest, Plan, Preimage, Resources, RunStatus, Schedule, Source,
+    StepId, Value, schedule,
 };
 
+use super::committer::Committer;
 use super::journal::Journal;
 use super::keying::{self, Done};
 use super::machine::Sampler;
-use super::worker::{self, Ended, Job, Message, Shared};
+use super::pools::Pools;
+use super::summary::summaries;
+use super::worker::{self, Demand, Ended, Job, Message, Shared, Used};
 use crate::steps::{InputArtifact, Registry};
+
+mod lookup;
 
 /// What a run needs beside its plan.
 pub struct RunConfig {
@@ -43,10 +48,37 @@ pub struct RunConfig {
     pub program: PathBuf,
     /// Device that tensors compute on.
     pub device: String,
-    /// Threads and memory the run may use.
+    /// Threads, memory and GPUs the run may use.
     pub capacity: Resources,
+    /// Most of each named limit.
+    pub limits: Limits,
+    /// What the user said of single steps.
+    pub wishes: Wishes,
+    /// What a failure does to the rest of the run.
+    pub on_failure: OnFailure,
     /// Set to stop cleanly.
     pub stop: Arc<AtomicBool>,
+}
+
+/// What the user said of single steps.
+#[derive(Debug, Clone, Default)]
+pub struct Wishes {
+    /// Steps to execute though the store has them.
+    pub force: BTreeSet<StepId>,
+    /// Steps whose artifact under their last key is good for the new one.
+    pub accept: BTreeSet<StepId>,
+    /// When given, nothing else may execute.
+    pub only: Option<BTreeSet<StepId>>,
+}
+
+/// What a failure does to the rest of the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnFailure {
+    /// What runs ends; nothing more starts.
+    #[default]
+    Stop,
+    /// Whatever does not depend on it runs.
+    KeepGoing,
 }
 
 /// How a run ended.
@@ -56,21 +88,38 @@ pub struct Outcome {
     pub status: RunStatus,
     /// Manifests of all steps that are done.
     pub done: Done,
+    /// Temporary artifacts that nothing waits for any more.
+    pub temporary: Vec<Key>,
 }
 
 const MACHINE_EVERY: Duration = Duration::from_secs(1);
+/// The dispatcher looks up at least this often, for signals.
+const LOOK_UP: Duration = Duration::from_millis(50);
 
 /// Runs a plan to its end.
-pub fn execute(plan: &Plan, config: RunConfig, journal: Journal) -> Outcome {
+///
+/// # Errors
+/// If the store cannot be read, or no thread can be started.
+pub fn execute(plan: &Plan, config: RunConfig, journal: Journal) -> Result<Outcome, cache::StoreError> {
     let (sender, receiver) = channel();
+    let names = config.store.names(&config.identity)?;
+    let recent = config.store.recent(&config.identity)?;
+    let committer = Committer::start(config.store.clone(), sender.clone())?;
     let dispatcher = Dispatcher {
-        schedule: Schedule::new(plan, config.capacity),
+        schedule: Schedule::new(plan, config.capacity, &config.limits),
         plan,
         journal,
+        names,
+        recent,
         done: Done::new(),
         keyed: BTreeMap::new(),
         workers: BTreeMap::new(),
+        attempts: BTreeMap::new(),
+        before_force: BTreeMap::new(),
+        temporary: BTreeMap::new(),
+        pauses: BTreeSet::new(),
         sender,
+        committer,
         shared: Arc::new(Shared {
             store: config.store.clone(),
             registry: config.registry,
@@ -78,15 +127,18 @@ pub fn execute(plan: &Plan, config: RunConfig, journal: Journal) -> Outcome {
             program: config.program.clone(),
             device: config.device.clone(),
             stop: config.stop.clone(),
+            pools: Pools::default(),
+            host: worker::host(),
         }),
         config,
         executed: 0,
         hits: 0,
         failed: 0,
         interrupted: false,
+        ranked: false,
         started: Instant::now(),
     };
-    dispatcher.run(&receiver)
+    Ok(dispatcher.run(&receiver))
 }
 
 struct Dispatcher<'a> {
@@ -94,33 +146,48 @@ struct Dispatcher<'a> {
     config: RunConfig,
     schedule: Schedule,
     journal: Journal,
+    names: Names,
+    recent: Recent,
     done: Done,
     keyed: BTreeMap<StepId, Preimage>,
     workers: BTreeMap<StepId, JoinHandle<()>>,
+    attempts: BTreeMap<StepId, u32>,
+    // What forced steps had made before.
+    before_force: BTreeMap<StepId, Digest>,
+    // Temporary artifacts that nothing waits for.
+    temporary: BTreeMap<StepId, Key>,
+    // When the next attempt at a step begins.
+    pauses: BTreeSet<(Instant, StepId)>,
     sender: Sender<Message>,
+    committer: Committer,
     shared: Arc<Shared>,
     executed: u64,
     hits: u64,
     failed: u64,
     interrupted: bool,
+    ranked: bool,
     started: Instant,
 }
 
 impl Dispatcher<'_> {
     fn run(mut self, receiver: &Receiver<Message>) -> Outcome {
         self.introduce();
+        self.revive();
         let mut sampler: Option<Sampler> = None;
         let mut sampled = Instant::now();
         loop {
+            self.wake();
             self.key_ready_steps();
-            while let Some((id, threads)) = self.schedule.start() {
-                self.begin(id, threads);
+            while let Some((id, grant)) = self.schedule.start() {
+                self.begin(id, grant);
             }
+            self.journal.flush();
             if self.schedule.is_over() && self.workers.is_empty() {
                 break;
             }
             let sampler = sampler.get_or_insert_with(Sampler::new);
-            match receiver.recv_timeout(Duration::from_millis(50)) {
+            let pause = self.pauses.first().map(|(due, _)| due.saturating_duration_since(Instant::now()));
+            match receiver.recv_timeout(pause.unwrap_or(LOOK_UP).min(LOOK_UP)) {
                 Ok(message) => self.hear(message),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => unreachable!("the dispatcher holds a sender"),
@@ -131,6 +198,9 @@ impl Dispatcher<'_> {
             if self.config.stop.load(Ordering::Relaxed) && !self.interrupted {
                 self.interrupted = true;
                 self.schedule.stop();
+                for (_, id) in std::mem::take(&mut self.pauses) {
+                    self.interrupt(id);
+                }
             }
             if sampled.elapsed() >= MACHINE_EVERY {
                 sampled = Instant::now();
@@ -138,15 +208,28 @@ impl Dispatcher<'_> {
                 self.journal.publish(Event::Machine(machine));
             }
         }
+        self.end()
+    }
+
+    fn end(mut self) -> Outcome {
         let status = match (self.failed, self.interrupted && !self.schedule.is_complete()) {
             (0, false) => RunStatus::Succeeded,
             (0, true) => RunStatus::Interrupted,
             _ => RunStatus::Failed,
         };
+        for saved in [self.names.close(), self.recent.save()] {
+            if let Err(error) = saved {
+                let line = format!("the store's memory of this recipe cannot be written, so the next run looks further: {error}");
+                self.journal.publish(Event::Log { step: StepId(0), line });
+            }
+        }
         let (executed, hits, failed) = (self.executed, self.hits, self.failed);
         let seconds = self.started.elapsed().as_secs_f64();
         self.journal.publish(Event::RunFinished { status, executed, hits, failed, seconds });
-        Outcome { status, done: self.done }
+        if executed > 0 {
+            self.journal.sync();
+        }
+        Outcome { status, done: self.done, temporary: self.temporary.into_values().collect() }
     }
 
     fn introduce(&mut self) {
@@ -156,7 +239,7 @@ impl Dispatcher<'_> {
             recipe_digest: self.config.recipe_digest,
             settings: self.config.settings.clone(),
             program: env!("CARGO_PKG_VERSION").into(),
-            host: worker::host(),
+            host: self.shared.host.clone(),
             pid: std::process::id(),
             device: self.config.device.clone(),
             capacity: self.config.capacity,
@@ -166,55 +249,55 @@ impl Dispatcher<'_> {
         self.journal.publish(event);
     }
 
-    /// Looks up every ready step; hits are done at once and may make more steps ready.
-    fn key_ready_steps(&mut self) {
-        loop {
-            let fresh: Vec<StepId> = self.schedule.ready().filter(|id| !self.keyed.contains_key(id)).collect();
-            if fresh.is_empty() {
-                return;
-            }
-            for id in fresh {
-                let preimage = keying::preimage(self.plan, id, &self.done).expect("inputs of a ready step are done");
-                let key = preimage.key();
-                self.keyed.insert(id, preimage);
-                match self.config.store.lookup(&key) {
-                    Ok(Some(artifact)) => {
-                        self.journal.publish(Event::StepKeyed { step: id, key, hit: true, because: Vec::new() });
-                        self.conclude(id, artifact.manifest, true, None);
-                    }
-                    Ok(None) => {
-                        let because = self.reasons(id);
-                        self.journal.publish(Event::StepKeyed { step: id, key, hit: false, because });
-                    }
-                    Err(error) => self.fail(id, error.to_string(), 0.0),
-                }
-            }
+    /// Begins again what has waited long enough.
+    fn wake(&mut self) {
+        let now = Instant::now();
+        while let Some(&(due, id)) = self.pauses.first()
+            && due <= now
+        {
+            self.pauses.pop_first();
+            self.schedule.wake(id);
         }
     }
 
-    fn reasons(&self, id: StepId) -> Vec<Difference> {
-        let before = self.config.store.recall(&self.config.identity, &self.plan.step(id).name).ok().flatten();
-        before.map(|before| self.keyed[&id].differences(&before)).unwrap_or_default()
-    }
-
-    fn begin(&mut self, id: StepId, threads: u32) {
+    fn begin(&mut self, id: StepId, grant: Grant) {
         let step = self.plan.step(id);
+        if let Some(error) = self.refusal(id) {
+            return self.fail(id, ErrorClass::Failed, error, 0.0);
+        }
+        *self.attempts.entry(id).or_default() += 1;
         let records = keying::inputs(self.plan, id, &self.done).expect("inputs of a ready step are done");
         let job = Job {
             step: id,
             name: step.name.clone(),
             place: step.place,
+            policy: step.policy.clone(),
             preimage: self.keyed[&id].clone(),
             inputs: self.artifacts(id, &records),
             records,
-            threads,
+            grant,
+            demand: if self.config.wishes.force.contains(&id) { Demand::Anew } else { Demand::Any },
         };
-        let (shared, sender) = (self.shared.clone(), self.sender.clone());
-        let spawned = std::thread::Builder::new().name(step.name.clone()).spawn(move || worker::run(&shared, &job, &sender));
+        let (shared, sender, committer) = (self.shared.clone(), self.sender.clone(), self.committer.sender());
+        let spawned =
+            std::thread::Builder::new().name(step.name.clone()).spawn(move || worker::run(&shared, &job, &sender, &committer));
         match spawned {
             Ok(handle) => drop(self.workers.insert(id, handle)),
-            Err(error) => self.fail(id, format!("no thread can be started: {error}"), 0.0),
+            Err(error) => self.fail(id, ErrorClass::Failed, format!("no thread can be started: {error}"), 0.0),
         }
+    }
+
+    /// Why a step must not run at all.
+    fn refusal(&self, id: StepId) -> Option<String> {
+        let step = self.plan.step(id);
+        if self.config.wishes.only.as_ref().is_some_and(|only| !only.contains(&id)) {
+            return Some("it is not in the store, and `--only` lets nothing run but what it names; leave `--only` out".into());
+        }
+        if step.resources.gpus > self.config.capacity.gpus {
+            let (needs, has) = (step.resources.gpus, self.config.capacity.gpus);
+            return Some(format!("it needs {needs} GPUs and the run has {has}; `--gpus N` says how many there are"));
+        }
+        None
     }
 
     fn artifacts(&self, id: StepId, records: &[InputRecord]) -> Vec<InputArtifact> {
@@ -254,128 +337,85 @@ impl Dispatcher<'_> {
     fn hear(&mut self, message: Message) {
         match message {
             Message::Event(event) => self.journal.publish(event),
+            Message::Settled(id) => {
+                self.join(id);
+                self.schedule.settle(id);
+            }
             Message::Ended(id, ended) => {
-                if let Some(handle) = self.workers.remove(&id) {
-                    // It has sent its last message; a panic after that changes nothing.
-                    let _ = handle.join();
-                }
+                self.join(id);
                 match ended {
-                    Ended::Done(manifest, hit, seconds) => self.conclude(id, *manifest, hit, Some(seconds)),
-                    Ended::Failed(error, seconds) => self.fail(id, error, seconds),
-                    Ended::Interrupted => {
-                        self.schedule.finish(id, schedule::Outcome::Interrupted);
-                        self.journal.publish(Event::StepInterrupted { step: id });
+                    Ended::Done { manifest, hit, seconds, used } => {
+                        self.compare_with_before(id, &manifest);
+                        self.conclude(id, *manifest, (!hit).then_some((seconds, used)));
                     }
+                    Ended::Failed { class, error, seconds } => self.retry_or_fail(id, class, error, seconds),
+                    Ended::Interrupted => self.interrupt(id),
                 }
             }
         }
     }
 
-    fn conclude(&mut self, id: StepId, manifest: Manifest, hit: bool, seconds: Option<f64>) {
+    fn join(&mut self, id: StepId) {
+        if let Some(handle) = self.workers.remove(&id) {
+            // It has sent its last message; a panic after that changes nothing.
+            let _ = handle.join();
+        }
+    }
+
+    fn interrupt(&mut self, id: StepId) {
+        self.schedule.finish(id, schedule::Outcome::Interrupted);
+        self.journal.publish(Event::StepInterrupted { step: id });
+    }
+
+    /// Ends a step that is done; `execution` is none when nothing was executed.
+    fn conclude(&mut self, id: StepId, manifest: Manifest, execution: Option<(f64, Used)>) {
         let name = &self.plan.step(id).name;
-        if let Err(error) = self.config.store.remember(&self.config.identity, name, &manifest.key) {
+        let took_ms = execution.map(|_| (manifest.provenance.seconds * 1000.0) as u64);
+        if let Err(error) = self.names.remember(name, manifest.key, took_ms) {
             let line = format!("`why` will not know this execution: {error}");
             self.journal.publish(Event::Log { step: id, line });
         }
-        if hit {
-            self.hits += 1;
-        } else {
+        if execution.is_some() {
             self.executed += 1;
+            self.recent.note(&manifest);
+        } else {
+            self.hits += 1;
         }
+        let used = execution.map(|(_, used)| used).unwrap_or_default();
         self.journal.publish(Event::StepFinished {
             step: id,
             key: manifest.key,
             digest: manifest.digest,
-            hit,
-            seconds: seconds.filter(|_| !hit).unwrap_or(manifest.provenance.seconds),
+            hit: execution.is_none(),
+            seconds: execution.map_or(manifest.provenance.seconds, |(seconds, _)| seconds),
             bytes: manifest.bytes(),
+            cpu_seconds: used.cpu_seconds,
+            peak_memory_mib: used.peak_memory_mib,
             metrics: manifest.metrics.clone(),
         });
+        self.keyed.remove(&id);
         self.done.insert(id, manifest);
         self.schedule.finish(id, schedule::Outcome::Done);
+        self.release_temporaries(id);
     }
 
-    fn fail(&mut self, id: StepId, error: String, seconds: f64) {
+    fn retry_or_fail(&mut self, id: StepId, class: ErrorClass, error: String, seconds: f64) {
+        let attempt = self.attempts.get(&id).copied().unwrap_or(1);
+        let wait_s = self.plan.step(id).policy.wait_after(attempt, class).filter(|_| !self.interrupted);
+        let Some(wait_s) = wait_s else { return self.fail(id, class, error, seconds) };
+        self.schedule.pause(id);
+        self.pauses.insert((Instant::now() + Duration::from_secs_f64(wait_s), id));
+        self.journal.publish(Event::StepRetried { step: id, attempt, error, class, wait_s });
+    }
+
+    fn fail(&mut self, id: StepId, class: ErrorClass, error: String, seconds: f64) {
         self.failed += 1;
-        self.journal.publish(Event::StepFailed { step: id, error, seconds });
+        self.journal.publish(Event::StepFailed { step: id, error, seconds, class });
         for blocked in self.schedule.finish(id, schedule::Outcome::Failed) {
             self.journal.publish(Event::StepBlocked { step: blocked, by: id });
         }
-    }
-}
-
-/// How the journal introduces the steps of a plan.
-pub fn summaries(plan: &Plan) -> Vec<StepSummary> {
-    let summary = |(index, step): (usize, &plan::StepDecl)| {
-        let id = StepId(index);
-        let mut inputs = Vec::new();
-        let mut files = Vec::new();
-        for input in &step.inputs {
-            match &input.source {
-                Source::Step(from) => inputs.push((input.port.clone(), *from)),
-                Source::Files(list) => files.extend(list.iter().map(|file| (input.port.clone(), file.path.clone()))),
-            }
-        }
-        StepSummary {
-            id,
-            name: step.name.clone(),
-            kind: step.kind.clone(),
-            version: step.version,
-            plan_id: plan.plan_id(id),
-            params: step.params.clone(),
-            inputs,
-            files,
-            site: step.site.clone(),
-            resources: step.resources,
-            place: step.place,
-            wanted: plan.is_wanted(id),
-        }
-    };
-    plan.steps().iter().enumerate().map(summary).collect()
-}
-
-/// The steps of a plan that come before others and are not in the store yet, as far as can be known without running: for each
-/// wanted step its verdict.
-pub fn foresee(plan: &Plan, store: &Store, recipe: &str) -> Result<BTreeMap<StepId, Verdict>, cache::StoreError> {
-    let mut done = Done::new();
-    let mut verdicts = BTreeMap::new();
-    for &id in plan.order().iter().filter(|&&id| plan.is_wanted(id)) {
-        let Some(preimage) = keying::preimage(plan, id, &done) else {
-            let waits: BTreeSet<StepId> =
-                plan::graph::dependencies(plan.step(id)).filter(|input| !done.contains_key(input)).collect();
-            verdicts.insert(id, Verdict::Unknown { waits: waits.into_iter().collect() });
-            continue;
-        };
-        if let Some(artifact) = store.lookup(&preimage.key())? {
-            done.insert(id, artifact.manifest);
-            verdicts.insert(id, Verdict::Hit { key: preimage.key() });
-        } else {
-            let before = store.recall(recipe, &plan.step(id).name)?;
-            let because = before.as_ref().map(|before| preimage.differences(before));
-            verdicts.insert(id, Verdict::Miss { key: preimage.key(), because });
+        if self.config.on_failure == OnFailure::Stop {
+            self.schedule.stop();
         }
     }
-    Ok(verdicts)
-}
-
-/// What a run would do with a step.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Verdict {
-    /// Its artifact is in the store.
-    Hit {
-        /// Its key.
-        key: plan::Key,
-    },
-    /// It would run.
-    Miss {
-        /// Its key.
-        key: plan::Key,
-        /// Differences to its last execution under this name; none when there was no such.
-        because: Option<Vec<Difference>>,
-    },
-    /// Its key depends on what these steps will make.
-    Unknown {
-        /// The steps.
-        waits: Vec<StepId>,
-    },
 }

@@ -1,5 +1,5 @@
-//! The journal of a run: every event, in one order, one JSON object a line, flushed before anybody else hears of it. Reading
-//! tolerates a last line that is still being written. It does not know what events mean.
+//! The journal of a run: every event, in one order, one JSON object a line. Events of one turn of the dispatcher are written with
+//! one call; the disk is waited for at the end. Reading tolerates a last line that is still being written and lines that are none. It does not know what events mean.
 
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -20,9 +20,22 @@ pub struct Journal {
     path: PathBuf,
     file: std::fs::File,
     next: u64,
+    // Lines that are not in the file yet.
+    pending: Vec<u8>,
     subscribers: Vec<Subscriber>,
-    broken: bool,
+    state: State,
 }
+
+/// What became of the last write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Whole,
+    // A part of a line may be in the file.
+    Torn,
+}
+
+/// More than this is written at once.
+const MOST_PENDING: usize = 1 << 16;
 
 impl Journal {
     /// Creates the journal of a new run.
@@ -31,28 +44,61 @@ impl Journal {
     /// If the file cannot be made.
     pub fn create(path: &Path, subscribers: Vec<Subscriber>) -> io::Result<Self> {
         let file = std::fs::OpenOptions::new().create_new(true).append(true).open(path)?;
-        Ok(Self { path: path.to_owned(), file, next: 0, subscribers, broken: false })
+        Ok(Self { path: path.to_owned(), file, next: 0, pending: Vec::new(), subscribers, state: State::Whole })
     }
 
-    /// Writes an event and tells it to all subscribers. A journal that can no longer be written to does not stop the run:
-    /// subscribers get one log line that says so.
+    /// Takes an event down and tells it to all subscribers; it is in the file after [`Journal::flush`].
     pub fn publish(&mut self, event: Event) {
         let record = Record { seq: self.next, time_ms: now_ms(), event };
         self.next += 1;
-        let written = serde_json::to_vec(&record).map_err(io::Error::from).and_then(|mut line| {
-            line.push(b'\n');
-            self.file.write_all(&line)
-        });
-        self.subscribers.iter_mut().for_each(|subscriber| subscriber(&record));
-        if let Err(error) = written
-            && !self.broken
-        {
-            self.broken = true;
-            let line =
-                format!("journal {} cannot be written: {error}; lineage of this run will be incomplete", self.path.display());
-            let record = Record { seq: self.next, time_ms: now_ms(), event: Event::Log { step: plan::StepId(0), line } };
-            self.subscribers.iter_mut().for_each(|subscriber| subscriber(&record));
+        let before = self.pending.len();
+        match serde_json::to_writer(&mut self.pending, &record) {
+            Ok(()) => self.pending.push(b'\n'),
+            Err(_) => self.pending.truncate(before),
         }
+        self.subscribers.iter_mut().for_each(|subscriber| subscriber(&record));
+        if self.pending.len() >= MOST_PENDING {
+            self.flush();
+        }
+    }
+
+    /// Brings all events into the file. A journal that cannot be written to for a while, as when the disk is full, does not stop the
+    /// run: subscribers get one log line that says so, and what is pending is written when that works again.
+    pub fn flush(&mut self) {
+        while !self.pending.is_empty() {
+            // A torn line ends here; readers pass over it.
+            let start: &[u8] = if self.state == State::Torn { b"\n" } else { b"" };
+            let written = self.file.write_all(start).and_then(|()| self.file.write_all(&self.pending));
+            match written {
+                Ok(()) => {
+                    self.pending.clear();
+                    self.state = State::Whole;
+                }
+                Err(error) => {
+                    if self.state == State::Whole {
+                        self.state = State::Torn;
+                        let line = format!("journal {} cannot be written for now: {error}", self.path.display());
+                        let event = Event::Log { step: plan::StepId(0), line };
+                        let record = Record { seq: self.next, time_ms: now_ms(), event };
+                        self.subscribers.iter_mut().for_each(|subscriber| subscriber(&record));
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Brings all events to the disk.
+    pub fn sync(&mut self) {
+        self.flush();
+        // What cannot be synced is still in the file, and the run's results do not depend on it.
+        let _ = self.file.sync_data();
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.flush();
     }
 }
 
@@ -100,6 +146,7 @@ mod tests {
         let mut journal = Journal::create(&path, vec![]).unwrap();
         let log = |line: &str| Event::Log { step: plan::StepId(0), line: line.into() };
         journal.publish(log("one"));
+        journal.flush();
         let mut tail = Tail::open(&path).unwrap();
         assert_eq!(tail.read().unwrap().len(), 1);
         journal.file.write_all(b"{\"seq\":1").unwrap();

@@ -1,17 +1,19 @@
-//! Runs one step: claims its key, runs it in this process or in a child, commits what came out. It tells the dispatcher everything
-//! and decides nothing.
+//! Runs one step: claims its key, runs it in this process, in a child or through a backend, seals what came out and hands it to the
+//! committer. It tells the dispatcher everything and decides nothing.
 
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use cache::{Claim, Slot, Store};
-use plan::{Event, InputRecord, Manifest, Place, Preimage, Provenance, StepId};
+use plan::{ErrorClass, Event, Grant, InputRecord, Manifest, Place, Policy, Preimage, Provenance, StepId};
 
+use super::committer::Finished;
+use super::pools::Pools;
 use super::{child, journal};
 use crate::steps::{Closing, InputArtifact, Registry, Reporter, StepError, Work};
 
@@ -20,16 +22,43 @@ use crate::steps::{Closing, InputArtifact, Registry, Reporter, StepError, Work};
 pub enum Message {
     /// Something to publish.
     Event(Event),
+    /// The step occupies nothing any more; what it made is on its way into the store.
+    Settled(StepId),
     /// The step ended.
     Ended(StepId, Ended),
 }
 
+/// Processor seconds and most memory in MiB; 0 where that is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Used {
+    /// Processor seconds, children included.
+    pub cpu_seconds: f64,
+    /// Most memory its process had, in MiB.
+    pub peak_memory_mib: u64,
+}
+
 /// How a step ended.
 pub enum Ended {
-    /// It is in the store; whether another run had made it, and the seconds this execution took.
-    Done(Box<Manifest>, bool, f64),
-    /// It failed after so many seconds.
-    Failed(String, f64),
+    /// It is in the store.
+    Done {
+        /// Its record.
+        manifest: Box<Manifest>,
+        /// Whether somebody else had made it.
+        hit: bool,
+        /// Wall seconds this execution took.
+        seconds: f64,
+        /// What it used.
+        used: Used,
+    },
+    /// It failed.
+    Failed {
+        /// Whether another attempt could help.
+        class: ErrorClass,
+        /// What went wrong.
+        error: String,
+        /// Wall seconds until then.
+        seconds: f64,
+    },
     /// It was stopped.
     Interrupted,
 }
@@ -48,6 +77,19 @@ pub struct Shared {
     pub device: String,
     /// Set when the run is asked to stop.
     pub stop: Arc<AtomicBool>,
+    /// Threads for steps that run in this process.
+    pub pools: Pools,
+    /// This host's name.
+    pub host: String,
+}
+
+/// Whether what the store has will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Demand {
+    /// It will.
+    Any,
+    /// It is to be made again.
+    Anew,
 }
 
 /// One step to run.
@@ -58,62 +100,103 @@ pub struct Job {
     pub name: String,
     /// Where it runs.
     pub place: Place,
+    /// How it is treated.
+    pub policy: Policy,
     /// What decides its result.
     pub preimage: Preimage,
     /// What it consumes.
     pub records: Vec<InputRecord>,
     /// Where that lies.
     pub inputs: Vec<InputArtifact>,
-    /// Threads it has.
-    pub threads: u32,
+    /// What it has to itself.
+    pub grant: Grant,
+    /// Whether what the store has will do.
+    pub demand: Demand,
 }
 
 /// Runs a job and tells how it ended.
-pub fn run(shared: &Shared, job: &Job, sender: &Sender<Message>) {
+pub fn run(shared: &Shared, job: &Job, sender: &Sender<Message>, committer: &Sender<Finished>) {
     let started = Instant::now();
-    let ended = match attempt(shared, job, sender) {
-        Ok((manifest, hit)) => Ended::Done(Box::new(manifest), hit, started.elapsed().as_secs_f64()),
-        Err(StepError::Interrupted) => Ended::Interrupted,
-        Err(StepError::Failed(error)) => Ended::Failed(error, started.elapsed().as_secs_f64()),
+    let reporter = Channel {
+        step: job.step,
+        sender: sender.clone(),
+        stop: shared.stop.clone(),
+        deadline: job.policy.timeout_s.map(|seconds| started + Duration::from_secs_f64(seconds.clamp(0.0, 1e9))),
+        used: Mutex::default(),
     };
-    // The dispatcher outlives its workers.
-    let _ = sender.send(Message::Ended(job.step, ended));
+    let ended = match attempt(shared, job, &reporter) {
+        Ok(Made::Hit(manifest)) => {
+            Some(Ended::Done { manifest: Box::new(manifest), hit: true, seconds: 0.0, used: Used::default() })
+        }
+        Ok(Made::Sealed(sealed, used)) => {
+            // The dispatcher and the committer outlive their workers.
+            let _ = sender.send(Message::Settled(job.step));
+            let seconds = started.elapsed().as_secs_f64();
+            let _ = committer.send(Finished { step: job.step, sealed: *sealed, seconds, used });
+            None
+        }
+        Err(StepError::Interrupted) if reporter.is_late() && !shared.stop.load(Ordering::Relaxed) => {
+            let limit = job.policy.timeout_s.unwrap_or_default();
+            let error = format!("it took longer than the {limit} s it may; its progress is kept");
+            Some(Ended::Failed { class: ErrorClass::Timeout, error, seconds: started.elapsed().as_secs_f64() })
+        }
+        Err(StepError::Interrupted) => Some(Ended::Interrupted),
+        Err(error) => {
+            let (class, seconds) = (error.class(), started.elapsed().as_secs_f64());
+            Some(Ended::Failed { class, error: error.to_string(), seconds })
+        }
+    };
+    if let Some(ended) = ended {
+        let _ = sender.send(Message::Ended(job.step, ended));
+    }
 }
 
-fn attempt(shared: &Shared, job: &Job, sender: &Sender<Message>) -> Result<(Manifest, bool), StepError> {
-    let reporter = Channel { step: job.step, sender: sender.clone(), stop: shared.stop.clone() };
+enum Made {
+    Hit(Manifest),
+    Sealed(Box<cache::Sealed>, Used),
+}
+
+fn attempt(shared: &Shared, job: &Job, reporter: &Channel) -> Result<Made, StepError> {
     let told = std::cell::Cell::new(false);
-    let claim = shared.store.claim_wait(&job.preimage, &|owner| {
+    let keep_waiting = |owner: &cache::Owner| {
         if !told.replace(true) {
             reporter.log(&format!("waiting: {owner} is running the same step"));
         }
         !reporter.should_stop()
-    });
+    };
+    let claim = match job.demand {
+        Demand::Any => shared.store.claim_wait(&job.preimage, &keep_waiting),
+        Demand::Anew => shared.store.claim_anew(&job.preimage, &keep_waiting),
+    };
     let slot = match claim.map_err(StepError::failed)? {
-        Claim::Hit(artifact) => return Ok((artifact.manifest, true)),
+        Claim::Hit(artifact) => return Ok(Made::Hit(artifact.manifest)),
         Claim::Slot(slot) => slot,
         Claim::Busy(_) => return Err(StepError::Interrupted),
     };
-    reporter.event(Event::StepStarted { step: job.step, key: slot.key(), threads: job.threads, resumed: slot.resumed() });
+    let threads = job.grant.cpus;
+    reporter.event(Event::StepStarted { step: job.step, key: slot.key(), threads, resumed: slot.resumed() });
     let started = Instant::now();
-    let result = execute(shared, job, &slot, &reporter);
-    let seconds = started.elapsed().as_secs_f64();
-    slot.add_seconds(seconds).map_err(StepError::failed)?;
+    let result = execute(shared, job, &slot, reporter);
+    slot.add_seconds(started.elapsed().as_secs_f64());
     match result {
         Ok(closing) => {
+            let used = *reporter.used.lock().unwrap_or_else(PoisonError::into_inner);
             let provenance = Provenance {
                 run: shared.run.clone(),
                 step: job.name.clone(),
                 finished_ms: journal::now_ms(),
-                seconds: slot.attempts_seconds().map_err(StepError::failed)?,
-                host: host(),
+                seconds: slot.attempts_seconds(),
+                host: shared.host.clone(),
                 device: shared.device.clone(),
-                threads: job.threads,
+                threads,
                 program: env!("CARGO_PKG_VERSION").into(),
+                cpu_seconds: used.cpu_seconds,
+                peak_memory_mib: used.peak_memory_mib,
+                temp: job.policy.temp,
+                accepted_from: None,
             };
-            let artifact =
-                slot.commit(job.preimage.kind.clone(), job.records.clone(), closing, provenance).map_err(StepError::failed)?;
-            Ok((artifact.manifest, false))
+            let sealed = slot.seal(job.preimage.kind.clone(), job.records.clone(), closing, provenance);
+            Ok(Made::Sealed(Box::new(sealed.map_err(StepError::failed)?), used))
         }
         Err(error) => {
             slot.abandon();
@@ -123,7 +206,7 @@ fn attempt(shared: &Shared, job: &Job, sender: &Sender<Message>) -> Result<(Mani
 }
 
 fn execute(shared: &Shared, job: &Job, slot: &Slot, reporter: &Channel) -> Result<Closing, StepError> {
-    let threads = job.threads.max(1) as usize;
+    let threads = job.grant.cpus.max(1) as usize;
     match job.place {
         Place::Child => {
             let request = child::Request {
@@ -135,6 +218,7 @@ fn execute(shared: &Shared, job: &Job, slot: &Slot, reporter: &Channel) -> Resul
                 progress: slot.progress(),
                 threads,
                 device: shared.device.clone(),
+                gpus: job.grant.gpus.clone(),
             };
             child::run(&shared.program, &request, slot, reporter)
         }
@@ -148,10 +232,10 @@ fn execute(shared: &Shared, job: &Job, slot: &Slot, reporter: &Channel) -> Resul
                 device: shared.device.clone(),
                 reporter,
             };
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(StepError::failed)?;
-            let run = || pool.install(|| kind.run(&job.preimage.params, &work));
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
-                .unwrap_or_else(|panic| Err(StepError::Failed(panic_text(&*panic))))
+            let run = || std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| kind.run(&job.preimage.params, &work)));
+            let (result, cpu_seconds) = shared.pools.run(threads, run).map_err(StepError::failed)?;
+            reporter.used(cpu_seconds, 0);
+            result.unwrap_or_else(|panic| Err(StepError::Failed(panic_text(&*panic))))
         }
     }
 }
@@ -171,12 +255,18 @@ struct Channel {
     step: StepId,
     sender: Sender<Message>,
     stop: Arc<AtomicBool>,
+    deadline: Option<Instant>,
+    used: Mutex<Used>,
 }
 
 impl Channel {
     fn event(&self, event: Event) {
         // The dispatcher outlives its workers.
         let _ = self.sender.send(Message::Event(event));
+    }
+
+    fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 }
 
@@ -191,6 +281,11 @@ impl Reporter for Channel {
         self.event(Event::Log { step: self.step, line: line.into() });
     }
     fn should_stop(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        self.stop.load(Ordering::Relaxed) || self.is_late()
+    }
+    fn used(&self, cpu_seconds: f64, peak_memory_mib: u64) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.cpu_seconds += cpu_seconds;
+        used.peak_memory_mib = used.peak_memory_mib.max(peak_memory_mib);
     }
 }

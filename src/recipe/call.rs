@@ -24,18 +24,20 @@ use super::session::{Declaration, Session};
 use super::text::{Text, site};
 use super::value::{NotPlain, to_value};
 use crate::steps::params::{ADDRESS, closest};
+use crate::steps::registry::Check;
 use crate::steps::{About, Arity, ArtifactType, Field, Kind, ParamError, Port};
 
 /// What a call needs to know of a kind.
 pub(super) struct Signature {
     pub(super) about: About,
     pub(super) fields: Vec<Field>,
+    pub(super) check: Check,
 }
 
 impl Signature {
     /// Of a kind.
     pub(super) fn of(kind: &Kind) -> Self {
-        Self { about: kind.about.clone(), fields: kind.fields.clone() }
+        Self { about: kind.about.clone(), fields: kind.fields.clone(), check: kind.checker() }
     }
 }
 
@@ -62,6 +64,38 @@ pub(super) struct Place {
 enum Connection {
     Step(Handle),
     Files(Vec<plan::SourceFile>),
+    /// One entry of a port whose entries have names.
+    Named(String, Box<Connection>),
+}
+
+impl Connection {
+    fn handle(&self) -> Option<&Handle> {
+        match self {
+            Self::Step(handle) => Some(handle),
+            Self::Files(_) => None,
+            Self::Named(_, inner) => inner.handle(),
+        }
+    }
+
+    /// The connection as an input of `port`; none for a placeholder.
+    fn into_input(self, port: String) -> Option<Input> {
+        match self {
+            Self::Step(Handle { step, part, .. }) => {
+                Some(Input { port, source: Source::Step(step?), part: part.map(str::to_owned) })
+            }
+            Self::Files(files) => Some(Input { port, source: Source::Files(files), part: None }),
+            Self::Named(name, inner) => inner.into_input(format!("{port}.{name}")),
+        }
+    }
+}
+
+/// Something in a call, whose position is looked for only when it is wrong.
+#[derive(Clone, Copy)]
+enum At<'a> {
+    /// The argument with so many after it.
+    Argument(usize),
+    /// An entry of the parameter map.
+    Entry(&'a str),
 }
 
 /// One call while it is being read.
@@ -98,21 +132,15 @@ pub(super) fn declare(border: &Border, signature: &Signature, place: &Place, arg
     call.check_ports();
     let params = call.check_params();
     let ready =
-        call.connections.iter().flatten().all(|connection| !matches!(connection, Connection::Step(Handle { step: None, .. })));
+        call.connections.iter().flatten().all(|connection| connection.handle().is_none_or(|handle| handle.step.is_some()));
     let Call { connections, mistakes, .. } = call;
     let mut state = border.session.lock();
+    let artifact = made(about, params.as_ref());
     let step = match params {
         Some(params) if mistakes.is_empty() && ready => {
             let mut inputs = Vec::new();
             for (port, connections) in about.ports.iter().zip(connections) {
-                for connection in connections {
-                    let (source, part) = match connection {
-                        Connection::Step(Handle { step: Some(step), part, .. }) => (Source::Step(step), part.map(str::to_owned)),
-                        Connection::Step(_) => continue,
-                        Connection::Files(files) => (Source::Files(files), None),
-                    };
-                    inputs.push(Input { port: port.name.to_owned(), source, part });
-                }
+                inputs.extend(connections.into_iter().filter_map(|connection| connection.into_input(port.name.to_owned())));
             }
             Some(state.declare(Declaration {
                 kind: about.name.to_owned(),
@@ -130,7 +158,18 @@ pub(super) fn declare(border: &Border, signature: &Signature, place: &Place, arg
         }
     };
     state.mistakes.extend(mistakes);
-    Handle { step, kind: about.name.to_owned(), artifact: Some(about.output), part: None }
+    Handle { step, kind: about.name.to_owned(), artifact: Some(artifact), part: None }
+}
+
+/// What a step makes: for kinds that make files, what their parameter `makes` says these are.
+fn made(about: &About, params: Option<&Value>) -> ArtifactType {
+    match params {
+        Some(Value::Map(params)) if about.output == ArtifactType::Files => match params.get("makes") {
+            Some(Value::Str(name)) => ArtifactType::named(name).unwrap_or(about.output),
+            _ => about.output,
+        },
+        _ => about.output,
+    }
 }
 
 impl Call<'_> {
@@ -138,6 +177,15 @@ impl Call<'_> {
         let position = position.filter(|position| !position.is_none()).unwrap_or(self.place.position);
         self.mistakes.push(Mistake::new(site(&self.place.label, position), message));
         self.mistakes.last_mut().expect("just pushed")
+    }
+
+    fn position(&self, at: At<'_>) -> Option<Position> {
+        match at {
+            At::Argument(after) => self.at_argument(after),
+            At::Entry(name) => {
+                parameter(self.text.as_deref()?, self.signature.about.name, self.place.position, &Given::Named, name)
+            }
+        }
     }
 
     fn at_argument(&self, after: usize) -> Option<Position> {
@@ -156,7 +204,7 @@ impl Call<'_> {
                 self.set(name, value, Given::Positional { after });
                 positional.next();
             } else if let Some((port, patterns)) = self.patterns(value, positional.len()) {
-                self.open(port, &patterns, self.at_argument(after));
+                self.open(port, &patterns, At::Argument(after));
             } else if let Some(name) = positional.next() {
                 self.set(name, value, Given::Positional { after });
             } else {
@@ -172,7 +220,7 @@ impl Call<'_> {
     fn parameter_map(&self, arguments: &[Dynamic]) -> Option<Map> {
         let (last, others) = arguments.split_last()?;
         let map = last.read_lock::<Map>()?.clone();
-        let Signature { about, fields } = self.signature;
+        let Signature { about, fields, .. } = self.signature;
         let known =
             |name: &str| fields.iter().any(|field| field.name == name) || about.ports.iter().any(|port| port.name == name);
         if map.keys().any(|name| known(name)) || map.is_empty() {
@@ -190,7 +238,7 @@ impl Call<'_> {
     fn has_room(&self, port: usize, count: usize) -> bool {
         match self.signature.about.ports[port].arity {
             Arity::One | Arity::Optional => count == 1 && self.connections[port].is_empty(),
-            Arity::Many | Arity::Any => true,
+            Arity::Many | Arity::Any | Arity::Named => true,
         }
     }
 
@@ -260,20 +308,20 @@ impl Call<'_> {
         let patterns = strings(value)?;
         let ports = self.signature.about.ports;
         let mut files = (0..ports.len()).filter(|&port| ports[port].accepts.contains(&ArtifactType::Files));
-        let many = |port: usize| positional == 0 && matches!(ports[port].arity, Arity::Many | Arity::Any);
+        let many = |port: usize| positional == 0 && matches!(ports[port].arity, Arity::Many | Arity::Any | Arity::Named);
         files.find(|&port| self.connections[port].is_empty() || many(port)).map(|port| (port, patterns))
     }
 
-    fn open(&mut self, port: usize, patterns: &[String], position: Option<Position>) {
+    fn open(&mut self, port: usize, patterns: &[String], at: At<'_>) {
         let mut files = Vec::new();
         for pattern in patterns {
             match self.files(pattern) {
                 Ok(found) if found.is_empty() => {
                     let message = format!("no file is called `{pattern}`; names are relative to the recipe's folder");
-                    self.wrong(position, message);
+                    self.wrong(self.position(at), message);
                 }
                 Ok(found) => files.extend(found),
-                Err(error) => drop(self.wrong(position, error.to_string())),
+                Err(error) => drop(self.wrong(self.position(at), error.to_string())),
             }
         }
         self.connections[port].push(Connection::Files(files));
@@ -310,13 +358,14 @@ impl Call<'_> {
     fn name(&mut self, name: &str, value: &Dynamic) {
         let about = &self.signature.about;
         let is_field = self.signature.fields.iter().any(|field| field.name == name);
-        let position =
-            self.text.as_deref().and_then(|text| parameter(text, about.name, self.place.position, &Given::Named, name));
+        let at = At::Entry(name);
         let Some(port) = about.ports.iter().position(|port| port.name == name).filter(|_| !is_field || handles(value).is_some())
         else {
             return self.set(name, value, Given::Named);
         };
-        if let Some((handles, _)) = handles(value) {
+        if about.ports[port].arity == Arity::Named {
+            self.entries(port, value, at);
+        } else if let Some((handles, _)) = handles(value) {
             let accepts = about.ports[port].accepts;
             if let Some(wrong) =
                 handles.iter().find(|handle| handle.artifact.is_some_and(|artifact| !accepts.contains(&artifact)))
@@ -324,19 +373,49 @@ impl Call<'_> {
                 let parts = self.suggested_parts(wrong, std::slice::from_ref(&about.ports[port]));
                 let message =
                     format!("port {} of `{}` does not take {}", wanted(&about.ports[port]), about.name, wrong.described());
-                self.wrong(position, message).suggestion = parts;
+                self.wrong(self.position(at), message).suggestion = parts;
             } else if self.has_room(port, handles.len()) {
                 self.connections[port].extend(handles.into_iter().map(Connection::Step));
             } else {
                 let message = format!("`{}` takes one `{name}`, and more were given", about.name);
-                self.wrong(position, message);
+                self.wrong(self.position(at), message);
             }
         } else if let (Some(patterns), true) = (strings(value), about.ports[port].accepts.contains(&ArtifactType::Files)) {
-            self.open(port, &patterns, position);
+            self.open(port, &patterns, at);
         } else {
             let message =
                 format!("port {} of `{}` takes an artifact, not {}", wanted(&about.ports[port]), about.name, value.type_name());
-            self.wrong(position, message);
+            self.wrong(self.position(at), message);
+        }
+    }
+
+    /// The entries of a port whose entries can have names: a map, a list, or one.
+    fn entries(&mut self, port: usize, value: &Dynamic, at: At<'_>) {
+        if let Some(map) = value.read_lock::<Map>() {
+            for (name, item) in map.iter() {
+                let start = self.connections[port].len();
+                self.entry(port, item, at);
+                for connection in self.connections[port].split_off(start) {
+                    self.connections[port].push(Connection::Named(name.to_string(), Box::new(connection)));
+                }
+            }
+        } else {
+            self.entry(port, value, at);
+        }
+    }
+
+    fn entry(&mut self, port: usize, value: &Dynamic, at: At<'_>) {
+        if let Some(handle) = value.read_lock::<Handle>() {
+            self.unsure |= handle.artifact.is_none();
+            self.connections[port].push(Connection::Step(handle.clone()));
+        } else if let Some(text) = value.read_lock::<ImmutableString>() {
+            self.open(port, &[text.to_string()], at);
+        } else if let Some(items) = value.read_lock::<Array>() {
+            items.iter().for_each(|item| self.entry(port, item, at));
+        } else {
+            let (name, kind) = (self.signature.about.ports[port].name, self.signature.about.name);
+            let message = format!("`{name}` of `{kind}` takes artifacts and names of files, not {}", value.type_name());
+            self.wrong(self.position(at), message);
         }
     }
 
@@ -392,7 +471,7 @@ impl Call<'_> {
     /// The parameters with defaults filled in.
     fn check_params(&mut self) -> Option<Value> {
         let kind = self.signature.about.name;
-        let mut errors = match self.border.outside.check(kind, Value::Map(self.params.clone())) {
+        let mut errors = match (self.signature.check)(&Value::Map(self.params.clone())) {
             Ok(params) => return Some(params),
             Err(errors) => errors,
         };
@@ -400,7 +479,7 @@ impl Call<'_> {
         let mut known = self.params.clone();
         known.retain(|name, _| self.signature.fields.iter().any(|field| field.name == name));
         if known.len() < self.params.len()
-            && let Err(more) = self.border.outside.check(kind, Value::Map(known))
+            && let Err(more) = (self.signature.check)(&Value::Map(known))
         {
             errors.extend(more.into_iter().filter(|error| !errors.contains(error)).collect::<Vec<_>>());
         }

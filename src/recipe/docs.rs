@@ -92,7 +92,7 @@ fn step(out: &mut String, kind: &Kind) {
         Arity::One => port.name.to_owned(),
         Arity::Optional => format!("[{}]", port.name),
         Arity::Many => format!("{}...", port.name),
-        Arity::Any => format!("[{}...]", port.name),
+        Arity::Any | Arity::Named => format!("[{}...]", port.name),
     });
     let positional = about.positional.iter().map(|name| (*name).to_owned());
     let named = (kind.fields.len() > about.positional.len()).then(|| "#{ ... }".to_owned());
@@ -129,6 +129,7 @@ fn takes(port: &Port) -> String {
         Arity::Optional => "one or none",
         Arity::Many => "one or more",
         Arity::Any => "any number",
+        Arity::Named => "any number, of any type, also as a map of names",
     };
     format!("{types}, {count}")
 }

@@ -18,6 +18,7 @@ use super::mistake::Mistake;
 use super::params::{ParamUse, ask};
 use super::sandbox::recipe_engine;
 use super::text::site;
+use super::treatment;
 use super::value::{to_dynamic, to_value};
 use crate::steps::params::closest;
 
@@ -63,7 +64,7 @@ fn place(border: &Border, context: &NativeCallContext<'_>) -> Place {
     Place { label: border.library.where_stands(context.fn_name(), position, source), position }
 }
 
-fn site_of(border: &Border, context: &NativeCallContext<'_>) -> Site {
+pub(super) fn site_of(border: &Border, context: &NativeCallContext<'_>) -> Site {
     let place = place(border, context);
     site(&place.label, place.position)
 }
@@ -187,36 +188,7 @@ fn handles(engine: &mut Engine, border: &Arc<Border>) {
         }
         Ok(handle)
     });
-    let shared = border.clone();
-    engine.register_raw_fn("needs", [TypeId::of::<Handle>(), TypeId::of::<Map>()], move |context, arguments| {
-        let handle = arguments[0].clone().cast::<Handle>();
-        let map = arguments[1].clone().cast::<Map>();
-        let site = site_of(&shared, &context);
-        let mut state = shared.session.lock();
-        for (name, value) in &map {
-            let number = value.as_int().ok().filter(|number| *number > 0);
-            match (name.as_str(), number) {
-                ("cpus", Some(number)) => {
-                    if let Some(step) = handle.step {
-                        state.resources(step).cpus = u32::try_from(number).unwrap_or(u32::MAX);
-                    }
-                }
-                ("memory_mib", Some(number)) => {
-                    if let Some(step) = handle.step {
-                        state.resources(step).memory_mib = number.unsigned_abs();
-                    }
-                }
-                ("cpus" | "memory_mib", None) => {
-                    state.mistake(Mistake::new(site.clone(), format!("`{name}` is a positive integer, not {value}")));
-                }
-                _ => {
-                    let message = format!("a step cannot need `{name}`; there are: cpus, memory_mib");
-                    state.mistake(Mistake::new(site.clone(), message).meant(closest(name, ["cpus", "memory_mib"])));
-                }
-            }
-        }
-        Ok(handle)
-    });
+    treatment::register(engine, border);
     let shared = border.clone();
     engine.register_indexer_get(
         move |context: NativeCallContext<'_>, handle: &mut Handle, name: ImmutableString| -> Result<Handle> {

@@ -32,6 +32,8 @@ struct Shelf {
     // Parsed texts by label; none for a text that does not parse or does not exist.
     texts: BTreeMap<String, Option<Arc<Text>>>,
     sources: Sources,
+    // Where the lines of each source begin, in bytes.
+    lines: BTreeMap<String, Vec<usize>>,
     origins: BTreeMap<String, Origin>,
     // Evaluated modules by label.
     modules: BTreeMap<String, Shared<Module>>,
@@ -84,6 +86,9 @@ impl Library {
     fn add(&self, engine: &Engine, label: &str, origin: Origin, source: String) -> Option<Arc<Text>> {
         let parsed = Text::parse(engine, label, &source);
         let mut shelf = self.shelf();
+        let starts =
+            std::iter::once(0).chain(source.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1));
+        shelf.lines.insert(label.to_owned(), starts.collect());
         shelf.sources.insert(label.to_owned(), source);
         shelf.origins.insert(label.to_owned(), origin);
         match parsed {
@@ -186,11 +191,14 @@ impl Library {
     /// The text in which `word` stands at `position`: the one called `label` if it stands there, else any.
     pub(super) fn where_stands(&self, word: &str, position: Position, label: &str) -> String {
         let shelf = self.shelf();
-        let stands = |text: &String| word_at(text, position) == Some(word);
-        if shelf.sources.get(label).is_some_and(stands) {
+        let stands = |(label, text): (&String, &String)| {
+            let start = position.line().and_then(|line| shelf.lines.get(label)?.get(line - 1).copied());
+            start.and_then(|start| word_at(&text[start..], position)) == Some(word)
+        };
+        if shelf.sources.get_key_value(label).is_some_and(stands) {
             return label.to_owned();
         }
-        shelf.sources.iter().find(|(_, text)| stands(text)).map_or(label, |(label, _)| label).to_owned()
+        shelf.sources.iter().find(|entry| stands(*entry)).map_or(label, |(label, _)| label).to_owned()
     }
 
     /// Texts for excerpts.
@@ -250,7 +258,7 @@ impl Library {
 
 /// The identifier that begins at a position.
 fn word_at(text: &str, position: Position) -> Option<&str> {
-    let line = text.lines().nth(position.line()? - 1)?;
+    let line = text.lines().next()?;
     let (start, _) = line.char_indices().nth(position.position()? - 1)?;
     let rest = &line[start..];
     let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());

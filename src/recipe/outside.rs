@@ -1,36 +1,40 @@
-//! The line from the evaluating thread to the caller's: texts, files and parameter checks are asked for one at a time, so that
-//! neither the world nor the registry has to outlive the evaluation or be shared. It does not know what the answers are used for.
+//! The line from the evaluating thread to the caller's: texts and files are asked for one at a time, so that the world need not
+//! outlive the evaluation or be shared. Each pattern is asked for once. It does not know what the answers are used for.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use plan::{SourceFile, Value};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use plan::SourceFile;
 
 use super::world::{World, WorldError};
-use crate::steps::{ParamError, Registry};
 
-type Checked = Result<Value, Vec<ParamError>>;
+type Files = Result<Vec<SourceFile>, WorldError>;
 
 /// A question, and where the answer goes.
 pub(super) enum Request {
     Read(String, Sender<Result<String, WorldError>>),
-    Glob(String, Sender<Result<Vec<SourceFile>, WorldError>>),
-    Check(String, Value, Sender<Checked>),
+    Glob(String, Sender<Files>),
 }
 
 /// The asking end.
 #[derive(Clone)]
-pub(super) struct Outside(Sender<Request>);
+pub(super) struct Outside {
+    requests: Sender<Request>,
+    globs: Arc<Mutex<BTreeMap<String, Files>>>,
+}
 
 impl Outside {
     /// Both ends.
     pub(super) fn open() -> (Self, Receiver<Request>) {
         let (sender, receiver) = channel();
-        (Self(sender), receiver)
+        (Self { requests: sender, globs: Arc::default() }, receiver)
     }
 
     fn ask<T>(&self, request: impl FnOnce(Sender<T>) -> Request) -> T {
         let (reply, answer) = channel();
-        self.0.send(request(reply)).expect("the caller answers until the evaluation ends");
+        self.requests.send(request(reply)).expect("the caller answers until the evaluation ends");
         answer.recv().expect("the caller answers every question")
     }
 
@@ -38,26 +42,24 @@ impl Outside {
         self.ask(|reply| Request::Read(path.to_owned(), reply))
     }
 
-    pub(super) fn glob(&self, pattern: &str) -> Result<Vec<SourceFile>, WorldError> {
-        self.ask(|reply| Request::Glob(pattern.to_owned(), reply))
-    }
-
-    pub(super) fn check(&self, kind: &str, params: Value) -> Checked {
-        self.ask(|reply| Request::Check(kind.to_owned(), params, reply))
+    pub(super) fn glob(&self, pattern: &str) -> Files {
+        let mut globs = self.globs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = globs.get(pattern) {
+            return known.clone();
+        }
+        let found = self.ask(|reply| Request::Glob(pattern.to_owned(), reply));
+        globs.insert(pattern.to_owned(), found.clone());
+        found
     }
 }
 
 /// Answers until every asking end is gone.
-pub(super) fn serve(requests: &Receiver<Request>, world: &dyn World, registry: &Registry) {
+pub(super) fn serve(requests: &Receiver<Request>, world: &dyn World) {
     for request in requests {
         // A closed reply means that the asking thread is unwinding; its end is noticed when it is joined.
         match request {
             Request::Read(path, reply) => drop(reply.send(world.read(&path))),
             Request::Glob(pattern, reply) => drop(reply.send(world.glob(&pattern))),
-            Request::Check(kind, params, reply) => {
-                let unknown = || Err(vec![ParamError::new("", format!("no step is called `{kind}`"))]);
-                drop(reply.send(registry.get(&kind).map_or_else(unknown, |kind| kind.check(&params))));
-            }
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 
-use plan::{Hasher, Input, Output, Place, Resources, Site, Source, StepDecl, StepId, Value};
+use plan::{Hasher, Input, Output, Place, Policy, Resources, Site, Source, StepDecl, StepId, Value};
 
 use super::mistake::Mistake;
 use super::params::ParamUse;
@@ -23,6 +23,7 @@ pub(super) struct Declaration {
 
 struct Declared {
     declaration: Declaration,
+    policy: Policy,
     // Given with `.named`.
     given: Option<String>,
     // The variable that first held it.
@@ -72,7 +73,7 @@ impl State {
             return *id;
         }
         let id = StepId(self.steps.len());
-        self.steps.push(Declared { declaration, given: None, variable: None });
+        self.steps.push(Declared { declaration, policy: Policy::default(), given: None, variable: None });
         self.by_content.insert(content, id);
         id
     }
@@ -93,6 +94,11 @@ impl State {
         }
     }
 
+    /// How a step is treated.
+    pub(super) fn policy(&mut self, step: StepId) -> &mut Policy {
+        &mut self.steps[step.0].policy
+    }
+
     /// What a step occupies.
     pub(super) fn resources(&mut self, step: StepId) -> &mut Resources {
         &mut self.steps[step.0].declaration.resources
@@ -107,20 +113,28 @@ impl State {
     pub(super) fn named_steps(&mut self) -> Vec<StepDecl> {
         let mut taken: BTreeSet<String> = self.steps.iter().filter_map(|step| step.given.clone()).collect();
         let mut names: Vec<Option<String>> = self.steps.iter().map(|step| step.given.clone()).collect();
+        // The number to try next of each wish, so that a thousand steps of one kind do not each begin at 2.
+        let mut numbers: BTreeMap<&str, u64> = BTreeMap::new();
         let wishes: [fn(&Declared) -> Option<&str>; 2] = [|step| step.variable.as_deref(), |step| Some(&step.declaration.kind)];
         for wish in wishes {
             for (name, step) in names.iter_mut().zip(&self.steps).filter(|(name, _)| name.is_none()) {
                 if let Some(wished) = wish(step) {
-                    let numbered = (2..).map(|number| format!("{wished}-{number}"));
-                    let free = std::iter::once(wished.to_owned()).chain(numbered).find(|name| !taken.contains(name));
-                    taken.extend(free.clone());
-                    *name = free;
+                    let number = numbers.entry(wished).or_insert(1);
+                    let free = loop {
+                        let candidate = if *number == 1 { wished.to_owned() } else { format!("{wished}-{number}") };
+                        *number += 1;
+                        if taken.insert(candidate.clone()) {
+                            break candidate;
+                        }
+                    };
+                    *name = Some(free);
                 }
             }
         }
         let named = self.steps.iter().zip(names).map(|(step, name)| {
             let Declaration { kind, version, params, inputs, site, resources, place } = step.declaration.clone();
-            StepDecl { kind, version, params, inputs, name: name.unwrap_or_default(), site, resources, place }
+            let policy = step.policy.clone();
+            StepDecl { kind, version, params, inputs, name: name.unwrap_or_default(), site, resources, place, policy }
         });
         named.collect()
     }

@@ -44,7 +44,7 @@ macro_rules! kind {
                         output: ArtifactType::$output,
                         parts,
                         place: Place::Thread,
-                        resources: Resources { cpus: 1, memory_mib: 512 },
+                        resources: Resources { cpus: 1, memory_mib: 512, gpus: 0 },
                     }
                 }
                 $(fn complete(params: &mut Params) -> Result<(), Vec<ParamError>> {

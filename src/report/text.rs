@@ -81,6 +81,14 @@ impl Printer {
                 let site = self.steps.get(step).map(|step| format!(" ({})", step.site)).unwrap_or_default();
                 format!("{}: failed{site}: {error}", self.name(*step))
             }
+            Event::StepRetried { step, attempt, error, class, wait_s } => {
+                let (name, class, wait) = (self.name(*step), class.name(), figures::duration(*wait_s));
+                format!("{name}: attempt {attempt} failed ({class}): {error}; the next begins in {wait}")
+            }
+            Event::StepAccepted { step, from, differences, .. } => {
+                let what = differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                format!("{}: accepted as made for {}, in spite of {what}", self.name(*step), from.short())
+            }
             Event::StepBlocked { step, by } => format!("{}: blocked by {}", self.name(*step), self.name(*by)),
             Event::StepInterrupted { step } => format!("{}: interrupted; its progress is kept", self.name(*step)),
             Event::StepKeyed { .. } | Event::Machine(_) => return Vec::new(),
@@ -112,7 +120,12 @@ mod tests {
         let record = Record {
             seq: 0,
             time_ms: 1500,
-            event: Event::StepFailed { step: StepId(3), error: "out of luck".into(), seconds: 1.0 },
+            event: Event::StepFailed {
+                step: StepId(3),
+                error: "out of luck".into(),
+                seconds: 1.0,
+                class: plan::ErrorClass::Failed,
+            },
         };
         assert_eq!(Printer::new().lines(&record), ["[    1.5 s] step 3: failed: out of luck"]);
     }

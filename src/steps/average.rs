@@ -34,7 +34,7 @@ impl Step for Average {
             output: ArtifactType::Checkpoint,
             parts: &[],
             place: Place::Child,
-            resources: Resources { cpus: 1, memory_mib: 2048 },
+            resources: Resources { cpus: 1, memory_mib: 2048, gpus: 0 },
         }
     }
 

@@ -46,7 +46,7 @@ impl Step for Batches {
             output: ArtifactType::Batches,
             parts: &[],
             place: Place::Thread,
-            resources: Resources { cpus: 1, memory_mib: 512 },
+            resources: Resources { cpus: 1, memory_mib: 512, gpus: 0 },
         }
     }
 

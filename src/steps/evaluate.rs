@@ -67,7 +67,7 @@ impl Step for Evaluate {
             output: ArtifactType::Scores,
             parts: &[],
             place: Place::Child,
-            resources: Resources { cpus: 1, memory_mib: 1024 },
+            resources: Resources { cpus: 1, memory_mib: 1024, gpus: 0 },
         }
     }
 

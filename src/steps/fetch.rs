@@ -40,7 +40,7 @@ impl Step for Fetch {
             output: ArtifactType::Files,
             parts: &[],
             place: Place::Thread,
-            resources: Resources { cpus: 1, memory_mib: 64 },
+            resources: Resources { cpus: 1, memory_mib: 64, gpus: 0 },
         }
     }
 

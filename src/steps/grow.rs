@@ -74,7 +74,7 @@ impl Step for Grow {
             output: ArtifactType::Checkpoint,
             parts: &[],
             place: Place::Child,
-            resources: Resources { cpus: 1, memory_mib: 2048 },
+            resources: Resources { cpus: 1, memory_mib: 2048, gpus: 0 },
         }
     }
 

@@ -107,7 +107,7 @@ impl Step for ImportHf {
             output: ArtifactType::Checkpoint,
             parts: &[],
             place: Place::Thread,
-            resources: Resources { cpus: 1, memory_mib: 512 },
+            resources: Resources { cpus: 1, memory_mib: 512, gpus: 0 },
         }
     }
 

@@ -35,7 +35,7 @@ impl Step for MergeExperts {
             output: ArtifactType::Checkpoint,
             parts: &[],
             place: Place::Child,
-            resources: Resources { cpus: 1, memory_mib: 2048 },
+            resources: Resources { cpus: 1, memory_mib: 2048, gpus: 0 },
         }
     }
 

@@ -41,7 +41,7 @@ impl Step for Mix {
             output: ArtifactType::Documents,
             parts: &[],
             place: Place::Thread,
-            resources: Resources { cpus: 64, memory_mib: 512 },
+            resources: Resources { cpus: 64, memory_mib: 512, gpus: 0 },
         }
     }
 

@@ -23,7 +23,7 @@ impl Step for Parquet {
             output: ArtifactType::Documents,
             parts: &[],
             place: Place::Thread,
-            resources: Resources { cpus: 64, memory_mib: 1024 },
+            resources: Resources { cpus: 64, memory_mib: 1024, gpus: 0 },
         }
     }
 

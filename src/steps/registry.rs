@@ -6,7 +6,8 @@ use plan::Value;
 
 use super::{About, Closing, Field, ParamError, ParamType, Step, StepError, Work};
 
-type Check = fn(&Value) -> Result<Value, Vec<ParamError>>;
+/// Fills in and checks parameters.
+pub type Check = fn(&Value) -> Result<Value, Vec<ParamError>>;
 type Run = fn(&Value, &Work<'_>) -> Result<Closing, StepError>;
 
 /// A kind as recipes, documentation and executor see it.
@@ -26,6 +27,11 @@ impl Kind {
     /// Every unknown, missing or unfit parameter.
     pub fn check(&self, params: &Value) -> Result<Value, Vec<ParamError>> {
         (self.check)(params)
+    }
+
+    /// [`Kind::check`] as a function of its own.
+    pub fn checker(&self) -> Check {
+        self.check
     }
 
     /// Runs with checked parameters.

@@ -36,7 +36,7 @@ impl Step for RemoveExpert {
             output: ArtifactType::Checkpoint,
             parts: &[],
             place: Place::Child,
-            resources: Resources { cpus: 1, memory_mib: 2048 },
+            resources: Resources { cpus: 1, memory_mib: 2048, gpus: 0 },
         }
     }
 

@@ -138,7 +138,7 @@ impl Step for Rlvr {
             output: ArtifactType::Checkpoint,
             parts: &[],
             place: Place::Child,
-            resources: Resources { cpus: 64, memory_mib: 2048 },
+            resources: Resources { cpus: 64, memory_mib: 2048, gpus: 0 },
         }
     }
 

@@ -103,7 +103,7 @@ impl Step for Sft {
             output: ArtifactType::Checkpoint,
             parts: &[],
             place: Place::Child,
-            resources: Resources { cpus: 64, memory_mib: 2048 },
+            resources: Resources { cpus: 64, memory_mib: 2048, gpus: 0 },
         }
     }
 

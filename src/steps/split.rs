@@ -34,7 +34,7 @@ impl Step for Split {
             output: ArtifactType::Split,
             parts: &[("train", ArtifactType::Documents), ("valid", ArtifactType::Documents)],
             place: Place::Thread,
-            resources: Resources { cpus: 64, memory_mib: 512 },
+            resources: Resources { cpus: 64, memory_mib: 512, gpus: 0 },
         }
     }
 

@@ -31,7 +31,7 @@ impl Step for Text {
             output: ArtifactType::Documents,
             parts: &[],
             place: Place::Thread,
-            resources: Resources { cpus: 64, memory_mib: 512 },
+            resources: Resources { cpus: 64, memory_mib: 512, gpus: 0 },
         }
     }
 

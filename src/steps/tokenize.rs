@@ -33,7 +33,7 @@ impl Step for Tokenize {
             output: ArtifactType::Tokens,
             parts: &[],
             place: Place::Thread,
-            resources: Resources { cpus: 64, memory_mib: 1024 },
+            resources: Resources { cpus: 64, memory_mib: 1024, gpus: 0 },
         }
     }
 

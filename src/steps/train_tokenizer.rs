@@ -51,7 +51,7 @@ impl Step for TrainTokenizer {
             output: ArtifactType::Tokenizer,
             parts: &[],
             place: Place::Thread,
-            resources: Resources { cpus: 64, memory_mib: 2048 },
+            resources: Resources { cpus: 64, memory_mib: 2048, gpus: 0 },
         }
     }
 

@@ -82,7 +82,7 @@ fn summary(index: usize) -> StepSummary {
         inputs: inputs.iter().map(|&input| (STEPS[input].1.to_owned(), StepId(input))).collect(),
         files: if kind == "source" { vec![("files".into(), "corpora/list.txt".into())] } else { Vec::new() },
         site,
-        resources: Resources { cpus: 2, memory_mib: 1024 },
+        resources: Resources { cpus: 2, memory_mib: 1024, gpus: 0 },
         place: if kind == "source" { Place::Thread } else { Place::Child },
         wanted: name != "scratch",
     }
@@ -135,6 +135,8 @@ impl Writer {
             hit,
             seconds,
             bytes: 1_234_567 * (step as u64 + 1),
+            cpu_seconds: 1.9 * seconds,
+            peak_memory_mib: 420,
             metrics: figures.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
         });
     }
@@ -200,7 +202,7 @@ fn started() -> Writer {
         host: "bench".into(),
         pid: 4242,
         device: "cpu".into(),
-        capacity: Resources { cpus: 2, memory_mib: 12_000 },
+        capacity: Resources { cpus: 2, memory_mib: 12_000, gpus: 0 },
         steps: (0..STEPS.len()).map(summary).collect(),
         outputs: vec![("report".into(), StepId(29))],
     });
@@ -255,7 +257,7 @@ pub(crate) fn failed_state() -> State {
         state.apply(&Record { seq: 0, time_ms, event });
     };
     let error = "the loss is not finite at step 481\nlower optimizer.lr or set clip_grad_norm";
-    tell(Event::StepFailed { step: StepId(12), error: error.into(), seconds: 24.0 });
+    tell(Event::StepFailed { step: StepId(12), error: error.into(), seconds: 24.0, class: plan::ErrorClass::Failed });
     for step in [16, 17, 18, 19, 21, 22, 23, 25, 26, 27, 28, 29] {
         tell(Event::StepBlocked { step: StepId(step), by: StepId(12) });
     }

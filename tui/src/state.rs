@@ -150,7 +150,7 @@ impl State {
             }),
             Event::Metrics { step, at, values } => self.with(*step, |step| step.measure(*at, values)),
             Event::Log { step, line } => self.with(*step, |step| step.log.push(line)),
-            Event::StepFinished { step, key, digest, hit, seconds, bytes, metrics } => {
+            Event::StepFinished { step, key, digest, hit, seconds, bytes, metrics, .. } => {
                 self.with(*step, |step| {
                     step.end(StepState::Done(if *hit { Done::Hit } else { Done::Executed }), time, Some(*seconds));
                     step.key = Some(*key);
@@ -160,7 +160,7 @@ impl State {
                 });
                 self.wake_dependants(*step);
             }
-            Event::StepFailed { step, error, seconds } => self.with(*step, |step| {
+            Event::StepFailed { step, error, seconds, .. } => self.with(*step, |step| {
                 step.end(StepState::Failed, time, Some(*seconds));
                 step.error = Some(log::clean(error));
             }),
@@ -170,6 +170,12 @@ impl State {
             Event::StepInterrupted { step } => self.with(*step, |step| {
                 let seconds = step.started_ms.map(|start| time.saturating_sub(start) as f64 / 1000.0);
                 step.end(StepState::Interrupted, time, seconds);
+            }),
+            Event::StepRetried { step, attempt, error, wait_s, .. } => self.with(*step, |step| {
+                step.log.push(&format!("attempt {attempt} failed: {error}; the next begins in {wait_s:.0} s"));
+            }),
+            Event::StepAccepted { step, from, .. } => self.with(*step, |step| {
+                step.log.push(&format!("the artifact of {} was declared good for it", from.short()));
             }),
             Event::Machine(sample) => {
                 if self.machine.len() == MACHINE_SAMPLES {

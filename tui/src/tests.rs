@@ -149,7 +149,7 @@ fn summary() -> impl Strategy<Value = StepSummary> {
             inputs,
             files: vec![(String::new(), "x".into())],
             site: Site::default(),
-            resources: Resources { cpus, memory_mib },
+            resources: Resources { cpus, memory_mib, gpus: 0 },
             place: Place::Child,
             wanted,
         })
@@ -167,7 +167,7 @@ fn event() -> impl Strategy<Value = Event> {
             host: "host".into(),
             pid: 1,
             device: String::new(),
-            capacity: Resources { cpus, memory_mib: u64::MAX },
+            capacity: Resources { cpus, memory_mib: u64::MAX, gpus: 0 },
             steps,
             outputs: vec![("out".into(), StepId(99))],
         });
@@ -192,9 +192,13 @@ fn event() -> impl Strategy<Value = Event> {
             .prop_map(|(step, at, values)| Event::Metrics { step, at, values }),
         4 => (step_id(), text()).prop_map(|(step, line)| Event::Log { step, line }),
         3 => (step_id(), any::<bool>(), float(), any::<u64>(), figures()).prop_map(move |(step, hit, seconds, bytes, metrics)| {
-            Event::StepFinished { step, key, digest: Digest::from_bytes([9; 32]), hit, seconds, bytes, metrics }
+            Event::StepFinished { step, key, digest: Digest::from_bytes([9; 32]), hit, seconds, bytes, cpu_seconds: seconds, peak_memory_mib: bytes, metrics }
         }),
-        1 => (step_id(), text(), float()).prop_map(|(step, error, seconds)| Event::StepFailed { step, error, seconds }),
+        1 => (step_id(), text(), float()).prop_map(|(step, error, seconds)| Event::StepFailed { step, error, seconds, class: plan::ErrorClass::Killed }),
+        1 => (step_id(), text(), float(), any::<u32>()).prop_map(|(step, error, wait_s, attempt)| {
+            Event::StepRetried { step, attempt, error, wait_s, class: plan::ErrorClass::Transient }
+        }),
+        1 => step_id().prop_map(move |step| Event::StepAccepted { step, key, from: key, differences: Vec::new() }),
         1 => (step_id(), step_id()).prop_map(|(step, by)| Event::StepBlocked { step, by }),
         1 => step_id().prop_map(|step| Event::StepInterrupted { step }),
         2 => machine,

@@ -17,7 +17,7 @@ fn what_no_root_needs_goes_and_shared_objects_stay() {
     let interrupted = slot(&store, 4);
     write(&interrupted.progress(), &[("state", "12345")]);
     interrupted.abandon();
-    store.remember("r", "s", &preimage(3).key()).unwrap();
+    store.names("r").unwrap().remember("s", preimage(3).key(), None).unwrap();
 
     let plan = GcPlan::compute(&store, &roots(&[1, 4])).unwrap();
     let mut gone = vec![preimage(2).key(), preimage(3).key()];

@@ -16,8 +16,8 @@ fn an_abandoned_slot_keeps_progress_log_and_time_but_no_output() {
     for path in [first.log_path(), first.request_path(), first.answer_path()] {
         fs::write(path, "text").unwrap();
     }
-    first.add_seconds(1.5).unwrap();
-    first.add_seconds(f64::NAN).unwrap();
+    first.add_seconds(1.5);
+    first.add_seconds(f64::NAN);
     first.abandon();
     let second = slot(&store, 1);
     assert!(second.resumed());
@@ -25,8 +25,8 @@ fn an_abandoned_slot_keeps_progress_log_and_time_but_no_output() {
     assert_eq!(fs::read_to_string(second.progress().join("state")).unwrap(), "step 10");
     assert_eq!(fs::read_to_string(second.log_path()).unwrap(), "text");
     assert!(!second.request_path().exists() && !second.answer_path().exists());
-    second.add_seconds(2.0).unwrap();
-    assert_eq!((second.attempts_seconds().unwrap(), second.attempts().unwrap()), (3.5, 2));
+    second.add_seconds(2.0);
+    assert_eq!((second.attempts_seconds(), second.attempts()), (3.5, 2));
     write(&second.out(), &[("whole", "z")]);
     let made = commit(second).unwrap();
     assert_eq!(made.manifest.files.len(), 1);
@@ -130,7 +130,7 @@ fn a_child_that_outlives_its_parent_keeps_the_slot_busy() {
     // As if this process had died: its descriptors close, but it lets go of nothing.
     let Slot { lock, lease, .. } = held;
     lock.close_without_unlocking();
-    lease.close_without_unlocking();
+    Arc::into_inner(lease).unwrap().close_without_unlocking();
     assert!(matches!(store.claim(&preimage(1)).unwrap(), Claim::Busy(_)));
     assert!(store.exclusive().is_err());
     drop(child.stdin.take());

@@ -120,11 +120,11 @@ fn names_recall_what_was_asked_last() {
     let (_folder, store) = store();
     assert_eq!(store.recall("r.rhai", "sft").unwrap(), None);
     make(&store, 1, &[("x", "y")]);
-    store.remember("r.rhai", "sft", &preimage(1).key()).unwrap();
+    store.names("r.rhai").unwrap().remember("sft", preimage(1).key(), None).unwrap();
     assert_eq!(store.recall("r.rhai", "sft").unwrap(), Some(preimage(1)));
     // A step that has not been committed yet, or failed, is remembered too.
     let slot = slot(&store, 2);
-    store.remember("r.rhai", "sft", &slot.key()).unwrap();
+    store.names("r.rhai").unwrap().remember("sft", slot.key(), None).unwrap();
     assert_eq!(store.recall("r.rhai", "sft").unwrap(), Some(preimage(2)));
     assert_eq!(store.recall("r.rhai", "other").unwrap(), None);
     fs::write(store.layout().preimage(&preimage(1).key()), serde_json::to_vec(&preimage(3)).unwrap()).unwrap();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use plan::{Digest, Event, Key, Machine, RunStatus, StepId};
+use plan::{Digest, ErrorClass, Event, Key, Machine, RunStatus, StepId};
 use proptest::prelude::*;
 
 use super::story::{started, story};
@@ -32,11 +32,13 @@ fn every_event() -> Vec<Event> {
             hit: false,
             seconds: 2.0,
             bytes: 3,
+            cpu_seconds: 1.5,
+            peak_memory_mib: 64,
             metrics,
         },
         Event::StepKeyed { step: StepId(1), key: key(3), hit: false, because: vec![] },
         Event::StepStarted { step: StepId(1), key: key(3), threads: 2, resumed: false },
-        Event::StepFailed { step: StepId(1), error: "no space left".into(), seconds: 1.0 },
+        Event::StepFailed { step: StepId(1), error: "no space left".into(), seconds: 1.0, class: ErrorClass::Failed },
         Event::StepBlocked { step: StepId(2), by: StepId(1) },
         Event::StepInterrupted { step: StepId(3) },
         Event::RunFinished { status: RunStatus::Failed, executed: 1, hits: 0, failed: 1, seconds: 9.0 },

@@ -81,7 +81,7 @@ pub(super) fn started(run: &str, lr: f64) -> Event {
         host: "box".into(),
         pid: 7,
         device: "cpu".into(),
-        capacity: Resources { cpus: 2, memory_mib: 4096 },
+        capacity: Resources { cpus: 2, memory_mib: 4096, gpus: 0 },
         steps: (0..STEPS.len()).map(|id| summary(id, lr)).collect(),
         outputs: vec![("report".into(), StepId(3))],
     }
@@ -141,6 +141,7 @@ fn play(run: &str, lr: f64, start_ms: u64, manifests: &mut Vec<(Manifest, Preima
                 device: "cpu".into(),
                 threads: 2,
                 program: "0.1.0".into(),
+                ..plan::Provenance::default()
             },
         });
         events.push(Event::StepFinished {
@@ -150,6 +151,8 @@ fn play(run: &str, lr: f64, start_ms: u64, manifests: &mut Vec<(Manifest, Preima
             hit,
             seconds: manifest.provenance.seconds,
             bytes: manifest.bytes(),
+            cpu_seconds: 0.0,
+            peak_memory_mib: 0,
             metrics: manifest.metrics.clone(),
         });
         last = Some((key, manifest.digest));

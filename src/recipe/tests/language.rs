@@ -57,7 +57,7 @@ fn the_flow_of_the_front_page() {
     assert_eq!(seeds, ["42", "42069", "666"]);
     let site = &evaluation.steps[12].site;
     assert_eq!((site.file.as_str(), site.line, site.column), ("recipes/r.rhai", 17, 57));
-    assert_eq!(evaluation.steps[16].resources, plan::Resources { cpus: 2, memory_mib: 4096 });
+    assert_eq!(evaluation.steps[16].resources, plan::Resources { cpus: 2, memory_mib: 4096, gpus: 0 });
     assert_eq!(
         evaluation.outputs.iter().map(|output| (output.name.as_str(), output.step)).collect::<Vec<_>>(),
         [("report", StepId(17))]
