@@ -3,6 +3,7 @@
 
 pub mod child;
 pub mod committer;
+pub mod crew;
 pub mod dispatcher;
 pub mod foresight;
 pub mod journal;

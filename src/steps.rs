@@ -300,7 +300,7 @@ pub struct Work<'a> {
     pub inputs: Vec<InputArtifact>,
     /// Folder to fill.
     pub out: PathBuf,
-    /// Folder for progress that survives interruption.
+    /// Folder for progress that survives interruption; it exists in a child process, others make it when they need it.
     pub progress: PathBuf,
     /// Threads it has; the global rayon pool has as many.
     pub threads: usize,

@@ -71,7 +71,6 @@ impl Slot {
             return Err(StoreError::Unreadable { path: self.store.layout().manifest(&self.key), reason: problem.to_string() });
         }
         disk.write(&self.draft("manifest"), &text)?;
-        disk.write(&self.draft("preimage"), &to_line(&self.preimage)?)?;
         let present = self.store.check_object(&digest, &manifest.files)?.is_empty();
         Ok(Sealed { slot: self, manifest, folders, present })
     }
@@ -85,7 +84,7 @@ impl Sealed {
 
     /// What must be on the disk before any name stands for it.
     fn changed(&self) -> Vec<PathBuf> {
-        let mut changed = vec![self.slot.draft("manifest"), self.slot.draft("preimage")];
+        let mut changed = vec![self.slot.draft("manifest"), self.slot.paths.preimage()];
         if !self.present {
             changed.extend(self.manifest.files.iter().map(|file| self.slot.out().join(&file.path)));
             changed.extend(self.folders.iter().cloned());
@@ -108,7 +107,7 @@ impl Sealed {
         if !self.present {
             place(store, &self.slot.out(), &self.manifest.digest, &self.manifest.files)?;
         }
-        Ok(store.disk().rename(&self.slot.draft("preimage"), &store.layout().preimage(&self.manifest.key))?)
+        Ok(store.disk().rename(&self.slot.paths.preimage(), &store.layout().preimage(&self.manifest.key))?)
     }
 }
 
@@ -141,7 +140,7 @@ impl Store {
 
         let conclude = |(sealed, outcome): (Sealed, Result<()>)| match outcome {
             Ok(()) => {
-                self.discard(sealed.slot.folder());
+                self.clear(&sealed.slot.paths);
                 let path = layout.object(&sealed.manifest.digest);
                 Ok(Artifact { manifest: sealed.manifest, path })
             }

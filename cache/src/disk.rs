@@ -75,6 +75,12 @@ impl Disk {
         absent_is_fine(fs::remove_dir(path))
     }
 
+    /// Removes a folder if it is empty.
+    pub(crate) fn remove_empty_dir(&self, path: &Path) -> io::Result<()> {
+        self.point()?;
+        std::fs::remove_dir(path)
+    }
+
     /// Sets the permission bits.
     pub(crate) fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
         self.point()?;

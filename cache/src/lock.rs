@@ -106,8 +106,10 @@ impl SlotLock {
     pub(crate) fn sign(&mut self) -> io::Result<()> {
         let owner = Owner { pid: std::process::id(), host: host().to_owned(), since_ms: 0 };
         let text = serde_json::to_vec(&owner)?;
-        self.0.set_len(0)?;
-        self.0.rewind()?;
+        if self.0.metadata()?.len() > 0 {
+            self.0.set_len(0)?;
+            self.0.rewind()?;
+        }
         self.0.write_all(&text)
     }
 

@@ -1,7 +1,7 @@
 //! [`Slot`]: the right to make one artifact, and the folder to make it in. It does not commit and does not know what is made.
 
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -186,7 +186,7 @@ impl Slot {
             store.put(&paths.attempts(), &to_line(&so_far)?)?;
         }
         disk.create_new_dir(&paths.out())?;
-        if !disk.create_new_dir(&paths.progress())? {
+        if found == Found::Left && paths.progress().is_dir() {
             resumed = fs::read_dir(paths.progress())?.next().is_some();
         }
         // Whoever dies here leaves a half, which counts as none.
@@ -214,7 +214,7 @@ impl Slot {
         self.paths.out()
     }
 
-    /// Where the step keeps what it needs to go on after an interruption.
+    /// Where the step keeps what it needs to go on after an interruption; the folder need not exist yet.
     pub fn progress(&self) -> PathBuf {
         self.paths.progress()
     }
@@ -286,10 +286,6 @@ impl Slot {
     /// Where a record waits to be renamed out of the slot.
     pub(crate) fn draft(&self, name: &str) -> PathBuf {
         self.paths.draft(name)
-    }
-
-    pub(crate) fn folder(&self) -> &Path {
-        self.paths.folder()
     }
 }
 

@@ -251,6 +251,15 @@ impl Store {
         let _ = self.remove(path);
     }
 
+    /// Removes the slot of a committed key: its few files by name, and whatever else there is the long way.
+    pub(crate) fn clear(&self, paths: &crate::SlotPaths) {
+        let disk = self.disk();
+        let brief = disk.remove_file(&paths.lock()).and_then(|()| disk.remove_empty_dir(paths.folder()));
+        if brief.is_err() {
+            self.discard(paths.folder());
+        }
+    }
+
     /// Replaces a small record as a whole.
     pub(crate) fn put(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         // So that `gc` does not take the draft away.

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use cache::{Names, Recent, Store};
@@ -16,6 +15,7 @@ use plan::{
 };
 
 use super::committer::Committer;
+use super::crew::Crew;
 use super::journal::Journal;
 use super::keying::{self, Done};
 use super::machine::Sampler;
@@ -113,7 +113,8 @@ pub fn execute(plan: &Plan, config: RunConfig, journal: Journal) -> Result<Outco
         recent,
         done: Done::new(),
         keyed: BTreeMap::new(),
-        workers: BTreeMap::new(),
+        active: BTreeSet::new(),
+        crew: Crew::default(),
         attempts: BTreeMap::new(),
         before_force: BTreeMap::new(),
         temporary: BTreeMap::new(),
@@ -150,7 +151,9 @@ struct Dispatcher<'a> {
     recent: Recent,
     done: Done,
     keyed: BTreeMap<StepId, Preimage>,
-    workers: BTreeMap<StepId, JoinHandle<()>>,
+    // Steps whose worker has not said its last word.
+    active: BTreeSet<StepId>,
+    crew: Crew,
     attempts: BTreeMap<StepId, u32>,
     // What forced steps had made before.
     before_force: BTreeMap<StepId, Digest>,
@@ -182,7 +185,7 @@ impl Dispatcher<'_> {
                 self.begin(id, grant);
             }
             self.journal.flush();
-            if self.schedule.is_over() && self.workers.is_empty() {
+            if self.schedule.is_over() && self.active.is_empty() {
                 break;
             }
             let sampler = sampler.get_or_insert_with(Sampler::new);
@@ -212,6 +215,7 @@ impl Dispatcher<'_> {
     }
 
     fn end(mut self) -> Outcome {
+        crate::steps::shell::rest();
         let status = match (self.failed, self.interrupted && !self.schedule.is_complete()) {
             (0, false) => RunStatus::Succeeded,
             (0, true) => RunStatus::Interrupted,
@@ -279,10 +283,8 @@ impl Dispatcher<'_> {
             demand: if self.config.wishes.force.contains(&id) { Demand::Anew } else { Demand::Any },
         };
         let (shared, sender, committer) = (self.shared.clone(), self.sender.clone(), self.committer.sender());
-        let spawned =
-            std::thread::Builder::new().name(step.name.clone()).spawn(move || worker::run(&shared, &job, &sender, &committer));
-        match spawned {
-            Ok(handle) => drop(self.workers.insert(id, handle)),
+        match self.crew.run(Box::new(move || worker::run(&shared, &job, &sender, &committer))) {
+            Ok(()) => drop(self.active.insert(id)),
             Err(error) => self.fail(id, ErrorClass::Failed, format!("no thread can be started: {error}"), 0.0),
         }
     }
@@ -338,11 +340,11 @@ impl Dispatcher<'_> {
         match message {
             Message::Event(event) => self.journal.publish(event),
             Message::Settled(id) => {
-                self.join(id);
+                self.active.remove(&id);
                 self.schedule.settle(id);
             }
             Message::Ended(id, ended) => {
-                self.join(id);
+                self.active.remove(&id);
                 match ended {
                     Ended::Done { manifest, hit, seconds, used } => {
                         self.compare_with_before(id, &manifest);
@@ -352,13 +354,6 @@ impl Dispatcher<'_> {
                     Ended::Interrupted => self.interrupt(id),
                 }
             }
-        }
-    }
-
-    fn join(&mut self, id: StepId) {
-        if let Some(handle) = self.workers.remove(&id) {
-            // It has sent its last message; a panic after that changes nothing.
-            let _ = handle.join();
         }
     }
 

@@ -209,6 +209,7 @@ fn execute(shared: &Shared, job: &Job, slot: &Slot, reporter: &Channel) -> Resul
     let threads = job.grant.cpus.max(1) as usize;
     match job.place {
         Place::Child => {
+            fs_err::create_dir_all(slot.progress()).map_err(StepError::failed)?;
             let request = child::Request {
                 kind: job.preimage.kind.clone(),
                 version: job.preimage.version,

@@ -58,6 +58,7 @@ impl Step for Fetch {
 
     fn run(params: Params, work: &Work<'_>) -> Result<Closing, StepError> {
         // Downloaded beside the output, where a part survives interruption.
+        fs_err::create_dir_all(&work.progress).map_err(StepError::failed)?;
         let kept = work.progress.join(file_name(&params.url));
         fetch(&params.url, &params.sha256, &kept, Retries::default(), &DataObserver::new(work.reporter, "bytes"))?;
         let target = work.out(file_name(&params.url));

@@ -118,6 +118,7 @@ impl Step for ImportHf {
             (Some(_), false) => return Err(StepError::Failed("give files or a repository of the hub, not both".into())),
             (None, false) => copy(&files, &work.out)?,
             (Some(repository), true) => {
+                fs_err::create_dir_all(&work.progress).map_err(StepError::failed)?;
                 let cache = work.progress.join("hub");
                 let observer = DataObserver::new(work.reporter, "bytes");
                 hub::download(

@@ -154,8 +154,14 @@ impl Step for Shell {
 }
 
 /// The spawners of this process, by network and store.
+static SPAWNERS: Mutex<BTreeMap<(Network, PathBuf), Arc<Spawner>>> = Mutex::new(BTreeMap::new());
+
+/// Ends the processes that started commands; the next command starts them again.
+pub fn rest() {
+    SPAWNERS.lock().unwrap_or_else(PoisonError::into_inner).clear();
+}
+
 fn spawner(network: Network, slot: &Path) -> Result<Arc<Spawner>, StepError> {
-    static SPAWNERS: Mutex<BTreeMap<(Network, PathBuf), Arc<Spawner>>> = Mutex::new(BTreeMap::new());
     // All slots of a store lie in one folder.
     let writable = slot.parent().unwrap_or(slot).to_path_buf();
     let mut spawners = SPAWNERS.lock().unwrap_or_else(PoisonError::into_inner);

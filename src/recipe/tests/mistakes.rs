@@ -79,7 +79,7 @@ fn syntax_and_runtime_errors_have_places() {
     assert_eq!(told("loop {}").len(), 1);
     assert_eq!(told("let x = 1; x.to_upper()"), ["1:14 no function `to_upper` takes (i64)"]);
     assert_eq!(told("read(\"data/a.txt\").to_upper()"), ["1:20 documents has no `to_upper` that takes these arguments"]);
-    assert_eq!(told("timestamp()"), ["1:1 unknown function `timestamp`"]);
+    assert_eq!(told("timestamp()"), ["1:1 unknown function `timestamp` [did you mean `timeout`?]"]);
 }
 
 #[test]
@@ -119,7 +119,10 @@ fn calls_that_do_not_fit() {
     assert_eq!(told("average([])"), "2:1 `average` needs a checkpoint (port `checkpoints`): What it works on");
     assert_eq!(told("d.train()"), "2:3 unknown function `train` [`.train` is a part of an artifact; write it without brackets]");
     assert_eq!(told("d.dedup"), "2:3 documents has no `dedup`; it has no parts [`dedup` is a step; call it: .dedup(...)]");
-    assert_eq!(told("d.needs(#{ cpu: 1 })"), "2:3 a step cannot need `cpu`; there are: cpus, memory_mib [did you mean `cpus`?]");
+    assert_eq!(
+        told("d.needs(#{ cpu: 1 })"),
+        "2:3 a step cannot need `cpu`; there are: cpus, memory_mib, gpus, limits [did you mean `cpus`?]"
+    );
     assert_eq!(told("d.named(\"a b\")"), "2:3 `a b` is no name for a step: letters, digits, `-`, `_` and `.` can be used");
     assert_eq!(told("output(\"x\", 1)"), "2:1 an output is written output(name, artifact) or output(name, [artifacts])");
     assert!(told("output(\"x\", d); output(\"x\", k);").starts_with("2:17 two outputs are called `x`"));
