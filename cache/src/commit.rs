@@ -32,16 +32,42 @@ impl Slot {
         metrics: BTreeMap<String, f64>,
         mut provenance: Provenance,
     ) -> Result<Artifact> {
-        let store = self.store.clone();
-        let (disk, layout) = (store.disk(), store.layout());
-        let out = self.out();
-        let (files, folders) = freeze(&self, &out)?;
+        let (files, folders) = freeze(&self, &self.out())?;
         let digest = content_digest(&files);
         if !provenance.seconds.is_finite() {
             provenance.seconds = 0.0;
         }
         let metrics = metrics.into_iter().filter(|(_, figure)| figure.is_finite()).collect();
         let manifest = Manifest { format: FORMAT, key: self.key, digest, kind: kind.into(), files, inputs, metrics, provenance };
+        self.seal(manifest, folders)
+    }
+
+    /// Commits an artifact that was made elsewhere, under its own record. What lies in [`Slot::out`] must be its files.
+    ///
+    /// # Errors
+    /// As [`Slot::commit`]; when the files are not those of the record.
+    pub(crate) fn adopt(self, manifest: Manifest) -> Result<Artifact> {
+        let (files, folders) = freeze(&self, &self.out())?;
+        let differing = files.iter().zip(&manifest.files).find(|(found, wanted)| found != wanted);
+        if let Some((found, wanted)) = differing {
+            return Err(StoreError::WrongBytes {
+                place: self.out().join(&found.path).display().to_string(),
+                wanted: format!("{} bytes with digest {}", wanted.bytes, wanted.digest.short()),
+                found: format!("{} bytes with digest {}", found.bytes, found.digest.short()),
+            });
+        }
+        if files.len() != manifest.files.len() {
+            let reason = format!("it has {} files instead of {}", files.len(), manifest.files.len());
+            return Err(StoreError::Refused { place: self.out().display().to_string(), reason });
+        }
+        self.seal(manifest, folders)
+    }
+
+    /// Brings frozen files and their record into place.
+    fn seal(self, manifest: Manifest, folders: Vec<PathBuf>) -> Result<Artifact> {
+        let store = self.store.clone();
+        let (disk, layout) = (store.disk(), store.layout());
+        let (out, digest) = (self.out(), manifest.digest);
         let text = to_line(&manifest)?;
         let (manifest_path, preimage_path) = (layout.manifest(&self.key), layout.preimage(&self.key));
         if let Err(problem) = parse_manifest(&self.key, &text) {

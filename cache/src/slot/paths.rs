@@ -44,6 +44,11 @@ impl SlotPaths {
         self.folder.join("answer.json")
     }
 
+    /// Where files wait that are brought from elsewhere, each under its digest; survives an interruption.
+    pub(crate) fn fetched(&self) -> PathBuf {
+        self.folder.join("fetched")
+    }
+
     /// What is being made.
     pub(crate) fn preimage(&self) -> PathBuf {
         self.folder.join("preimage.json")
