@@ -32,6 +32,7 @@ impl Slot {
         metrics: BTreeMap<String, f64>,
         mut provenance: Provenance,
     ) -> Result<Artifact> {
+        self.check_held()?;
         let (files, folders) = freeze(&self, &self.out())?;
         let digest = content_digest(&files);
         if !provenance.seconds.is_finite() {
@@ -47,6 +48,7 @@ impl Slot {
     /// # Errors
     /// As [`Slot::commit`]; when the files are not those of the record.
     pub(crate) fn adopt(self, manifest: Manifest) -> Result<Artifact> {
+        self.check_held()?;
         let (files, folders) = freeze(&self, &self.out())?;
         let differing = files.iter().zip(&manifest.files).find(|(found, wanted)| found != wanted);
         if let Some((found, wanted)) = differing {
@@ -76,6 +78,7 @@ impl Slot {
 
         // First barrier: every byte that the later names will stand for.
         let (manifest_draft, preimage_draft) = (self.draft("manifest"), self.draft("preimage"));
+        self.free_reserve();
         disk.write(&manifest_draft, &text)?;
         disk.write(&preimage_draft, &to_line(&self.preimage)?)?;
         let present = store.check_object(&digest, &manifest.files)?.is_empty();
@@ -101,6 +104,7 @@ impl Slot {
         disk.sync(&changed)?;
 
         // Third barrier: the commit point.
+        self.check_held()?;
         disk.rename(&manifest_draft, &manifest_path)?;
         disk.sync(&shards[2..])?;
         store.discard(self.folder());

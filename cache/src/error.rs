@@ -82,7 +82,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// Somebody works with the store.
-    #[error("the store `{path}` is in use by a run; try again when it has ended")]
+    #[error("the store `{path}` is in use by a run (`workbench cache locks` says which); try again when it has ended")]
     InUse {
         /// The store.
         path: PathBuf,

@@ -11,7 +11,7 @@ use crate::lock::host;
 pub(crate) const FORMAT: u32 = 1;
 
 /// The folders directly below the store.
-pub(crate) const BUCKETS: [&str; 7] = ["keys", "preimages", "objects", "slots", "names", "aside", "tmp"];
+pub(crate) const BUCKETS: [&str; 8] = ["keys", "preimages", "objects", "slots", "names", "aside", "tmp", "holders"];
 
 /// Paths inside the store at `root`.
 #[derive(Debug, Clone)]
@@ -69,6 +69,11 @@ impl Layout {
         let mut hasher = Hasher::new("workbench name");
         hasher.field(recipe.as_bytes()).field(step.as_bytes());
         self.root.join("names").join(format!("{}.json", Digest::from_bytes(hasher.finish())))
+    }
+
+    /// A path under holders/ that nobody else uses.
+    pub(crate) fn fresh_holder(&self) -> PathBuf {
+        self.root.join("holders").join(fresh_name())
     }
 
     /// A path under tmp/ that nobody else uses: host, process and a number.

@@ -4,11 +4,12 @@
 //! <store>/
 //! ├── FORMAT                       version of this layout
 //! ├── lease                        shared lock of everybody at work, exclusive lock of gc and repair
+//! ├── holders/<host-pid-n>         who is at work, with a heartbeat, for hosts that share a file system but no locks
 //! ├── keys/ab/<key>.json           manifest; its rename into place is the commit point
 //! ├── preimages/ab/<key>.json      what was asked; in place before the manifest
 //! ├── objects/ab/<digest>/...      the files of an artifact, read-only; keys with the same bytes share one
 //! ├── slots/<key>/                 work in hand, kept after an interruption:
-//! │                                lock preimage.json attempts.json request.json answer.json log.txt out/ progress/
+//! │                                lock holder preimage.json attempts.json request.json answer.json log.txt out/ progress/
 //! ├── names/<recipe and step>.json the key last executed under a name
 //! ├── stat-cache                   digests of files outside the store, by their stat
 //! ├── aside/                       damaged records and objects that were taken out of use
@@ -16,9 +17,11 @@
 //! ```
 //!
 //! Whatever line a process dies at, the next claim finds a whole artifact or a slot, never half of one: files are synced, the
-//! object is renamed into place, then the preimage, last the manifest. Locks are `flock`s and die with their process.
+//! object is renamed into place, then the preimage, last the manifest. Locks are `flock`s and die with their process; beside each
+//! is a file with a heartbeat, by which a host that shares the file system but no locks sees who lives.
 //!
-//! This crate does not know what a step does, reads no clock but the times of files, and reports no events.
+//! This crate does not know what a step does and reports no events. Apart from the times of files it reads the clock only to tell
+//! people since when something is held, and one that never jumps to judge silence.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod commit;
@@ -29,11 +32,15 @@ mod disk;
 mod error;
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod full_tests;
 mod gc;
 mod hashing;
+mod holder;
 mod intake;
 mod layout;
 mod lock;
+mod locks;
 mod parallel;
 mod record;
 mod remote;
@@ -43,15 +50,18 @@ mod store;
 mod tree;
 mod usage;
 mod verify;
+mod watch;
 
 pub use damage::{Damage, Problem};
 pub use error::{Result, StoreError};
 pub use gc::{Freed, GcPlan};
 pub use hashing::FileHash;
 pub use lock::{Lease, Owner};
+pub use locks::{Held, Holding};
 pub use remote::{Filled, Pulled, Pushed, Remote};
 pub use slot::{Claim, Slot, SlotPaths};
 pub use stat_cache::{StatCache, hash_file};
 pub use store::{Manifests, Store};
 pub use usage::{Usage, WorkInHand};
+pub use watch::Pulse;
 pub use verify::{Observer, Repaired, Report, verify};

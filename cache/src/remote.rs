@@ -11,11 +11,10 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use fs_err as fs;
 use plan::{Artifact, Digest, Key};
 use serde::{Deserialize, Serialize};
 
@@ -220,10 +219,10 @@ impl Remote {
     ///
     /// # Errors
     /// When another run has the name; when the remote store refuses.
-    pub fn push_run(&self, run: &str, journal: &Path) -> Result<()> {
-        let (name, ours) = (run_name(run), fs::read(journal)?);
+    pub fn push_run(&self, run: &str, ours: &[u8]) -> Result<()> {
+        let name = run_name(run);
         match self.client.read(&name, MOST_JOURNAL)? {
-            Some(theirs) if theirs.starts_with(&ours) => return Ok(()),
+            Some(theirs) if theirs.starts_with(ours) => return Ok(()),
             Some(theirs) if !ours.starts_with(&theirs) => {
                 return Err(StoreError::Remote {
                     place: self.client.place(&name),
@@ -233,7 +232,7 @@ impl Remote {
             }
             _ => {}
         }
-        self.client.write(&name, ours)
+        self.client.write(&name, ours.to_vec())
     }
 
     /// The journal of a run, if the remote store has it.

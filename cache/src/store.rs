@@ -13,6 +13,7 @@ use crate::disk::Disk;
 use crate::layout::{BUCKETS, FORMAT, Layout};
 use crate::lock::Lease;
 use crate::tree::{self, Tree};
+use crate::watch::Watch;
 use crate::{Damage, Problem, Result, StoreError};
 
 /// A store of artifacts. Clones share one; any number of threads and processes may work with it at the same time.
@@ -26,6 +27,7 @@ struct Inner {
     layout: Layout,
     disk: Disk,
     damage: Mutex<Vec<Damage>>,
+    watch: Watch,
 }
 
 /// The key last executed under a name.
@@ -37,7 +39,8 @@ pub(crate) struct Name {
 }
 
 impl Store {
-    /// Opens the store in the folder `root`, making it if there is none.
+    /// Opens the store in the folder `root`, making it if there is none. One that is there and cannot be written to can still be
+    /// read: its artifacts are hits.
     ///
     /// # Errors
     /// When the folder holds something else, or a store of another layout version.
@@ -69,9 +72,13 @@ impl Store {
             Err(error) => return Err(error.into()),
         }
         for bucket in BUCKETS {
-            disk.create_dir(&layout.bucket(bucket))?;
+            match disk.create_dir(&layout.bucket(bucket)).map_err(StoreError::from) {
+                // An older store may lack some, and can be read without.
+                Err(StoreError::ReadOnly(_) | StoreError::Denied(_)) => {}
+                other => other?,
+            }
         }
-        Ok(Self { inner: Arc::new(Inner { layout, disk, damage: Mutex::default() }) })
+        Ok(Self { inner: Arc::new(Inner { layout, disk, damage: Mutex::default(), watch: Watch::default() }) })
     }
 
     /// The folder of the store.
@@ -94,8 +101,13 @@ impl Store {
             },
             Err(problem) => (None, problem),
         };
-        if self.set_record_aside(&path, &text)? {
-            self.damage().push(Damage { key: Some(*key), digest, path, problem });
+        match self.set_record_aside(&path, &text) {
+            Ok(false) => {}
+            // Where it must stay it is a miss all the same.
+            Ok(true) | Err(StoreError::ReadOnly(_) | StoreError::Denied(_)) => {
+                self.damage().push(Damage { key: Some(*key), digest, path, problem });
+            }
+            Err(error) => return Err(error),
         }
         Ok(None)
     }
@@ -152,13 +164,14 @@ impl Store {
         Ok(None)
     }
 
-    /// Notes the key executed under a name, for [`Store::recall`]. `recipe` is the recipe's path as the caller names it.
+    /// Notes the key executed under a name, for [`Store::recall`]. `recipe` is the recipe's path as the caller names it. A store
+    /// that cannot be written to forgets it.
     ///
     /// # Errors
     /// When the operating system refuses.
     pub fn remember(&self, recipe: &str, step: &str, key: &Key) -> Result<()> {
         let name = Name { recipe: recipe.to_owned(), step: step.to_owned(), key: *key };
-        self.put(&self.layout().name(recipe, step), &to_line(&name)?)
+        unless_read_only(self.put(&self.layout().name(recipe, step), &to_line(&name)?))
     }
 
     /// The key last executed under a name.
@@ -184,7 +197,7 @@ impl Store {
     /// # Errors
     /// When the operating system refuses.
     pub fn lease(&self) -> Result<Lease> {
-        Lease::shared(&self.layout().lease())
+        self.hold()?.recorded(&self.layout().fresh_holder())
     }
 
     /// Removes the store and all it holds. Removing the folder by other means fails for ordinary users, whom read-only folders stop.
@@ -196,8 +209,23 @@ impl Store {
         Ok(self.disk().remove_tree(self.root())?)
     }
 
+    /// A hold for moments, which other machines do not see.
+    pub(crate) fn hold(&self) -> Result<Lease> {
+        Lease::shared(&self.layout().lease())
+    }
+
+    /// A hold that nobody else has, on this machine or another. Where others work, or worked until they died, on other machines,
+    /// this takes as long as it takes to be sure.
     pub(crate) fn exclusive(&self) -> Result<Lease> {
-        Lease::exclusive(&self.layout().lease())
+        let alone = Lease::exclusive(&self.layout().lease())?;
+        if self.is_shared(alone.locks())? {
+            return Err(StoreError::InUse { path: self.root().to_path_buf() });
+        }
+        Ok(alone)
+    }
+
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.inner.watch
     }
 
     pub(crate) fn layout(&self) -> &Layout {
@@ -279,10 +307,14 @@ impl Store {
     /// Replaces a small record as a whole.
     pub(crate) fn put(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         // So that `gc` does not take the draft away.
-        let _lease = self.lease()?;
+        let _lease = self.hold()?;
         let tmp = self.layout().fresh_tmp();
-        self.disk().write(&tmp, bytes)?;
-        Ok(self.disk().rename(&tmp, path)?)
+        let put = self.disk().write(&tmp, bytes).and_then(|()| self.disk().rename(&tmp, path));
+        if put.is_err() {
+            // On a full disk every byte counts.
+            let _ = self.disk().remove_file(&tmp);
+        }
+        Ok(put?)
     }
 
     fn damage(&self) -> MutexGuard<'_, Vec<Damage>> {
@@ -291,7 +323,11 @@ impl Store {
 
     fn sharded<Name: std::str::FromStr + Ord>(&self, bucket: &str, suffix: &str) -> Result<Vec<Name>> {
         let mut names = Vec::new();
-        for shard in fs::read_dir(self.layout().bucket(bucket))? {
+        let shards = match fs::read_dir(self.layout().bucket(bucket)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(names),
+            other => other?,
+        };
+        for shard in shards {
             let shard = shard?;
             if !shard.file_type()?.is_dir() {
                 continue;
@@ -348,6 +384,14 @@ pub(crate) fn to_line(record: &impl Serialize) -> Result<Vec<u8>> {
     let mut text = serde_json::to_vec(record).map_err(std::io::Error::from)?;
     text.push(b'\n');
     Ok(text)
+}
+
+/// What is worth nothing in a store that cannot be written to is no reason to fail there.
+pub(crate) fn unless_read_only(result: Result<()>) -> Result<()> {
+    match result {
+        Err(StoreError::ReadOnly(_) | StoreError::Denied(_)) => Ok(()),
+        other => other,
+    }
 }
 
 pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {

@@ -17,6 +17,12 @@ pub(super) struct Arguments {
 enum Command {
     /// Tell what the store holds.
     Usage,
+    /// List who holds which part of the store, on this machine and on others.
+    Locks,
+    /// Copy artifacts and the journal of their run to a remote store.
+    Push(super::remote::PushArguments),
+    /// Bring artifacts, and runs, from a remote store.
+    Pull(super::remote::PullArguments),
     /// Read every artifact again and compare it with its digest.
     Verify {
         /// Set damaged artifacts aside, so that the next run makes them again.
@@ -44,6 +50,9 @@ pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<(), CliError> {
             terminal::line(&format!("{} unfinished steps, {slots}", usage.slots));
             terminal::line(&format!("leftovers of killed processes, {}", figures::size(usage.leftover_bytes)));
         }
+        Command::Locks => super::locks::run(&store)?,
+        Command::Push(arguments) => super::remote::push(arguments, home, &store)?,
+        Command::Pull(arguments) => super::remote::pull(arguments, home, &store)?,
         Command::Verify { repair } => {
             let report = cache::verify(&store, &())?;
             report.damage.iter().for_each(|damage| terminal::line(&damage.to_string()));

@@ -1,5 +1,6 @@
 //! Tests of pushing and bringing, against a folder as the remote store.
 
+use fs_err as fs;
 use plan::FileEntry;
 
 use super::*;
@@ -141,14 +142,11 @@ fn a_damaged_artifact_does_not_go_up() {
 fn journals_travel_and_never_replace_another_run() {
     let two = Two::new();
     let remote = two.remote(&two.here);
-    let journal = two.folder.path().join("journal");
-    fs::write(&journal, "one\n").unwrap();
-    remote.push_run("run-1", &journal).unwrap();
-    fs::write(&journal, "one\ntwo\n").unwrap();
-    remote.push_run("run-1", &journal).unwrap();
+    remote.push_run("run-1", b"one\n").unwrap();
+    remote.push_run("run-1", b"one\ntwo\n").unwrap();
+    remote.push_run("run-1", b"one\n").unwrap();
     assert_eq!(remote.journal("run-1").unwrap().unwrap(), b"one\ntwo\n");
-    fs::write(&journal, "other\n").unwrap();
-    assert!(remote.push_run("run-1", &journal).unwrap_err().to_string().contains("another run"));
+    assert!(remote.push_run("run-1", b"other\n").unwrap_err().to_string().contains("another run"));
     assert_eq!(remote.journal("run-2").unwrap(), None);
 }
 

@@ -58,6 +58,11 @@ impl SlotPaths {
         self.folder.join("lock")
     }
 
+    /// Who holds it, for other machines.
+    pub(crate) fn holder(&self) -> PathBuf {
+        self.folder.join("holder")
+    }
+
     pub(crate) fn attempts(&self) -> PathBuf {
         self.folder.join("attempts.json")
     }
