@@ -60,6 +60,12 @@ impl Disk {
         fs::copy(from, to).map(drop)
     }
 
+    /// Gives a file another name, which must be free.
+    pub(crate) fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.point()?;
+        fs::hard_link(from, to)
+    }
+
     /// Removes a file, which may be gone already.
     pub(crate) fn remove_file(&self, path: &Path) -> io::Result<()> {
         self.point()?;

@@ -34,6 +34,11 @@ impl Blobs {
         self.uses.iter().map(|(digest, (bytes, _))| FileHash { digest: *digest, bytes: *bytes })
     }
 
+    /// Whether a file is needed.
+    pub(crate) fn wants(&self, digest: &Digest) -> bool {
+        self.uses.contains_key(digest)
+    }
+
     /// Where a file arrives.
     pub(crate) fn path(&self, digest: &Digest) -> PathBuf {
         self.folder.join(digest.to_string())

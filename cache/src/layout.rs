@@ -11,7 +11,8 @@ use crate::lock::host;
 pub(crate) const FORMAT: u32 = 1;
 
 /// The folders directly below the store.
-pub(crate) const BUCKETS: [&str; 8] = ["keys", "preimages", "objects", "slots", "names", "aside", "tmp", "holders"];
+pub(crate) const BUCKETS: [&str; 10] =
+    ["keys", "preimages", "objects", "slots", "names", "aside", "tmp", "holders", "tags", "dropped"];
 
 /// Paths inside the store at `root`.
 #[derive(Debug, Clone)]
@@ -55,6 +56,11 @@ impl Layout {
 
     pub(crate) fn preimage(&self, key: &Key) -> PathBuf {
         self.sharded("preimages", &key.to_string(), ".json")
+    }
+
+    /// The record of a temporary artifact whose files are gone.
+    pub(crate) fn dropped(&self, key: &Key) -> PathBuf {
+        self.sharded("dropped", &key.to_string(), ".json")
     }
 
     pub(crate) fn object(&self, digest: &Digest) -> PathBuf {

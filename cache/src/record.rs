@@ -23,12 +23,6 @@ pub(crate) struct Record {
     pub(crate) preimage: Preimage,
 }
 
-/// For `Manifest` alone, whose key is not known yet.
-#[derive(Deserialize)]
-struct Keyed {
-    key: Key,
-}
-
 impl Record {
     /// The record of `key` in `text`, if it can be believed.
     pub(crate) fn parse(key: &Key, text: &[u8]) -> Result<Self, String> {
@@ -36,16 +30,6 @@ impl Record {
         let manifest = serde_json::to_vec(&record.manifest).map_err(|error| error.to_string())?;
         parse_manifest(key, &manifest).map_err(|problem| problem.to_string())?;
         record.check(key)?;
-        Ok(record)
-    }
-
-    /// The record made of two texts.
-    pub(crate) fn join(manifest: &[u8], preimage: &[u8]) -> Result<Self, String> {
-        let Keyed { key } = serde_json::from_slice(manifest).map_err(|error| error.to_string())?;
-        let manifest = parse_manifest(&key, manifest).map_err(|problem| problem.to_string())?;
-        let preimage = serde_json::from_slice(preimage).map_err(|error| error.to_string())?;
-        let record = Self { manifest, preimage };
-        record.check(&key)?;
         Ok(record)
     }
 

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use fs_err as fs;
 use plan::artifact::{FORMAT as MANIFEST_FORMAT, content_digest};
@@ -15,6 +16,9 @@ use crate::lock::Lease;
 use crate::tree::{self, Tree};
 use crate::watch::Watch;
 use crate::{Damage, Problem, Result, StoreError};
+
+/// How often the use of an artifact is recorded.
+const TOUCH_EVERY: Duration = Duration::from_secs(3600);
 
 /// A store of artifacts. Clones share one; any number of threads and processes may work with it at the same time.
 #[derive(Debug, Clone)]
@@ -96,7 +100,10 @@ impl Store {
         let Some(text) = read_if_there(&path)? else { return Ok(None) };
         let (digest, problem) = match parse_manifest(key, &text) {
             Ok(manifest) => match self.check_object(&manifest.digest, &manifest.files)?.into_iter().next() {
-                None => return Ok(Some(Artifact { path: self.layout().object(&manifest.digest), manifest })),
+                None => {
+                    self.touch(key);
+                    return Ok(Some(Artifact { path: self.layout().object(&manifest.digest), manifest }));
+                }
                 Some(problem) => (Some(manifest.digest), problem),
             },
             Err(problem) => (None, problem),
@@ -110,6 +117,16 @@ impl Store {
             Err(error) => return Err(error),
         }
         Ok(None)
+    }
+
+    /// Records that an artifact was used, at most once an hour: the time of its record decides what `gc` evicts first. Lookups and
+    /// claims do this. Where it cannot be recorded, it is not.
+    pub fn touch(&self, key: &Key) {
+        let path = self.layout().manifest(key);
+        let is_fresh = |used: SystemTime| used.elapsed().is_ok_and(|unused| unused < TOUCH_EVERY);
+        if std::fs::metadata(&path).and_then(|metadata| metadata.modified()).is_ok_and(|used| !is_fresh(used)) {
+            let _ = std::fs::File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+        }
     }
 
     /// What lookups and claims found damaged since this was last called.
@@ -244,6 +261,11 @@ impl Store {
     /// Keys of all preimages, sorted.
     pub(crate) fn preimage_keys(&self) -> Result<Vec<Key>> {
         self.sharded("preimages", ".json")
+    }
+
+    /// Keys of all dropped artifacts, sorted.
+    pub(crate) fn dropped_keys(&self) -> Result<Vec<Key>> {
+        self.sharded("dropped", ".json")
     }
 
     /// How the object of a digest differs, by names and sizes, from the files recorded.

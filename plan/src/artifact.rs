@@ -50,6 +50,9 @@ pub struct Provenance {
     pub threads: u32,
     /// Version of the program.
     pub program: String,
+    /// Whether its files may go when nobody needs them any more; its record stays.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub temp: bool,
 }
 
 /// The record of a finished step; its presence in the store is what makes the step done.

@@ -1,7 +1,5 @@
 //! `workbench cache`: how large the store is, whether it is whole, what can go.
 
-use std::collections::BTreeSet;
-
 use crate::error::CliError;
 use crate::home::Home;
 use crate::report::{figures, terminal};
@@ -29,15 +27,12 @@ enum Command {
         #[arg(long)]
         repair: bool,
     },
-    /// Remove artifacts that none of the last runs used.
-    Gc {
-        /// How many of the latest runs keep their artifacts.
-        #[arg(long, default_value_t = 5)]
-        keep: usize,
-        /// Only tell.
-        #[arg(long)]
-        dry_run: bool,
-    },
+    /// List the artifacts that no run, tag or budget keeps, and remove them with `--apply`.
+    Gc(super::gc::GcArguments),
+    /// List files that are there more than once, and make one of each with `--apply`.
+    Dedup(super::gc::DedupArguments),
+    /// Tell how much belongs to what.
+    Du(super::gc::DuArguments),
 }
 
 pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<(), CliError> {
@@ -66,21 +61,9 @@ pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<(), CliError> {
                     .hint("`workbench cache verify --repair` sets damaged artifacts aside"));
             }
         }
-        Command::Gc { keep, dry_run } => {
-            let mut roots = BTreeSet::new();
-            for run in home.runs()?.into_iter().rev().take(*keep) {
-                let state = super::show::read_state(home, &run)?;
-                roots.extend(state.keys.values().copied());
-            }
-            let plan = cache::GcPlan::compute(&store, &roots)?;
-            let size = figures::size(plan.bytes());
-            if *dry_run {
-                terminal::line(&format!("{} artifacts, {size} would go", plan.keys.len()));
-            } else {
-                let freed = plan.apply(&store)?;
-                terminal::line(&format!("{} artifacts, {} removed", freed.keys, figures::size(freed.bytes)));
-            }
-        }
+        Command::Gc(arguments) => super::gc::gc(arguments, home, &store)?,
+        Command::Dedup(arguments) => super::gc::dedup(arguments, &store)?,
+        Command::Du(arguments) => super::gc::du(arguments, home, &store)?,
     }
     Ok(())
 }

@@ -110,6 +110,7 @@ fn attempt(shared: &Shared, job: &Job, sender: &Sender<Message>) -> Result<(Mani
                 device: shared.device.clone(),
                 threads: job.threads,
                 program: env!("CARGO_PKG_VERSION").into(),
+                temp: false,
             };
             let artifact =
                 slot.commit(job.preimage.kind.clone(), job.records.clone(), closing, provenance).map_err(StepError::failed)?;

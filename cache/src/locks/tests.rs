@@ -118,8 +118,13 @@ fn nothing_is_removed_while_another_machine_works() {
         assert!(matches!(plan.apply(&store), Err(StoreError::InUse { .. })));
         over.store(true, Ordering::Relaxed);
     });
+    // The first look may see its last beat.
     std::thread::sleep(SILENCE);
-    assert_eq!(plan.apply(&store).unwrap().keys, 1);
+    let freed = plan.apply(&store).or_else(|_| {
+        std::thread::sleep(SILENCE);
+        plan.apply(&store)
+    });
+    assert_eq!(freed.unwrap().keys, 1);
     assert!(!lease.exists());
 }
 
