@@ -12,16 +12,21 @@ use crate::home::Home;
 use crate::report::terminal;
 use crate::steps::Registry;
 
+mod among;
+mod archive;
 mod chat;
 mod diff;
 mod docs;
 mod doctor;
 mod export;
+mod gc;
 mod generate;
 mod graph;
 mod load;
+mod locks;
 mod logs;
 mod plan;
+mod remote;
 mod report;
 mod run;
 mod runs;
@@ -30,6 +35,7 @@ mod select;
 mod show;
 mod sql;
 mod store;
+mod tag;
 mod watch;
 mod why;
 
@@ -70,6 +76,16 @@ enum Command {
     Report(report::Arguments),
     /// Copy an artifact out of the store.
     Export(export::Arguments),
+    /// Write a run with its artifacts to one file.
+    Archive(archive::ArchiveArguments),
+    /// Bring a run with its artifacts back from such a file.
+    Unarchive(archive::UnarchiveArguments),
+    /// Name a run or an artifact, so that it is kept.
+    Tag(tag::TagArguments),
+    /// List such names.
+    Tags,
+    /// Remove such a name.
+    Untag(tag::UntagArguments),
     /// Compute logits and log-probabilities of given token ids.
     Score(score::Arguments),
     /// Continue token ids or a text.
@@ -132,6 +148,11 @@ fn dispatch(command: Command, home: &Home) -> Result<ExitCode, CliError> {
         Command::Diff(arguments) => diff::run(&arguments, home)?,
         Command::Report(arguments) => report::run(&arguments, home)?,
         Command::Export(arguments) => export::run(&arguments, home)?,
+        Command::Archive(arguments) => archive::archive(&arguments, home)?,
+        Command::Unarchive(arguments) => archive::unarchive(&arguments, home)?,
+        Command::Tag(arguments) => tag::tag(&arguments, home)?,
+        Command::Tags => tag::tags(home)?,
+        Command::Untag(arguments) => tag::untag(&arguments, home)?,
         Command::Score(arguments) => score::run(&arguments, home)?,
         Command::Generate(arguments) => generate::run(&arguments, home)?,
         Command::Chat(arguments) => chat::run(&arguments, home)?,

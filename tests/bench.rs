@@ -71,6 +71,11 @@ impl Bench {
         said(self.command(arguments).output().unwrap())
     }
 
+    /// Runs a prepared command to its end.
+    pub(crate) fn finish(command: &mut Command) -> Said {
+        said(command.output().unwrap())
+    }
+
     /// Runs the program and requires success.
     pub(crate) fn ok(&self, arguments: &[&str]) -> String {
         let said = self.say(arguments);

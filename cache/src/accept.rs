@@ -13,7 +13,7 @@ impl Store {
     /// When the artifact is not whole; when the operating system refuses.
     pub fn accept(&self, preimage: &Preimage, manifest: &Manifest, provenance: Provenance) -> Result<Artifact> {
         let key = preimage.key();
-        let _lease = self.lease()?;
+        let _hold = self.hold()?;
         if let Some(problem) = self.check_object(&manifest.digest, &manifest.files)?.into_iter().next() {
             return Err(StoreError::Unreadable { path: self.artifact(&manifest.digest), reason: problem.to_string() });
         }

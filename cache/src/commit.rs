@@ -58,7 +58,7 @@ impl Slot {
         metrics: BTreeMap<String, f64>,
         mut provenance: Provenance,
     ) -> Result<Sealed> {
-        let disk = self.store.disk();
+        self.check_held()?;
         let (files, folders) = freeze(&self, &self.out())?;
         let digest = content_digest(&files);
         if !provenance.seconds.is_finite() {
@@ -66,12 +66,42 @@ impl Slot {
         }
         let metrics = metrics.into_iter().filter(|(_, figure)| figure.is_finite()).collect();
         let manifest = Manifest { format: FORMAT, key: self.key, digest, kind: kind.into(), files, inputs, metrics, provenance };
+        self.seal_as(manifest, folders)
+    }
+
+    /// Commits an artifact that was made elsewhere, under its own record. What lies in [`Slot::out`] must be its files.
+    ///
+    /// # Errors
+    /// As [`Slot::commit`]; when the files are not those of the record.
+    pub(crate) fn adopt(self, manifest: Manifest) -> Result<Artifact> {
+        self.check_held()?;
+        let (files, folders) = freeze(&self, &self.out())?;
+        let differing = files.iter().zip(&manifest.files).find(|(found, wanted)| found != wanted);
+        if let Some((found, wanted)) = differing {
+            return Err(StoreError::WrongBytes {
+                place: self.out().join(&found.path).display().to_string(),
+                wanted: format!("{} bytes with digest {}", wanted.bytes, wanted.digest.short()),
+                found: format!("{} bytes with digest {}", found.bytes, found.digest.short()),
+            });
+        }
+        if files.len() != manifest.files.len() {
+            let reason = format!("it has {} files instead of {}", files.len(), manifest.files.len());
+            return Err(StoreError::Refused { place: self.out().display().to_string(), reason });
+        }
+        let store = self.store.clone();
+        let sealed = self.seal_as(manifest, folders)?;
+        store.commit(vec![sealed]).pop().expect("one for one")
+    }
+
+    /// Frozen files and their record.
+    fn seal_as(self, manifest: Manifest, folders: Vec<PathBuf>) -> Result<Sealed> {
         let text = to_line(&manifest)?;
         if let Err(problem) = parse_manifest(&self.key, &text) {
             return Err(StoreError::Unreadable { path: self.store.layout().manifest(&self.key), reason: problem.to_string() });
         }
-        disk.write(&self.draft("manifest"), &text)?;
-        let present = self.store.check_object(&digest, &manifest.files)?.is_empty();
+        self.free_reserve();
+        self.store.disk().write(&self.draft("manifest"), &text)?;
+        let present = self.store.check_object(&manifest.digest, &manifest.files)?.is_empty();
         Ok(Sealed { slot: self, manifest, folders, present })
     }
 }
@@ -131,8 +161,8 @@ impl Store {
 
         // Third barrier: the commit points.
         for (sealed, outcome) in sealed.iter().zip(&mut outcomes).filter(|(_, outcome)| outcome.is_ok()) {
-            let renamed = disk.rename(&sealed.slot.draft("manifest"), &layout.manifest(&sealed.manifest.key));
-            *outcome = renamed.map_err(StoreError::from);
+            let renamed = || Ok(disk.rename(&sealed.slot.draft("manifest"), &layout.manifest(&sealed.manifest.key))?);
+            *outcome = sealed.slot.check_held().and_then(|()| renamed());
         }
         let changed: BTreeSet<PathBuf> = sealed.iter().map(|sealed| parent(&layout.manifest(&sealed.manifest.key))).collect();
         let changed: Vec<PathBuf> = changed.into_iter().filter(|folder| folder.is_dir()).collect();

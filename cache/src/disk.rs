@@ -49,7 +49,7 @@ impl Disk {
     pub(crate) fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         #[cfg(test)]
         if let Err(death) = self.point() {
-            if self.fuse.first_to_die() {
+            if self.fuse.is_first() {
                 fs::write(path, &bytes[..bytes.len() / 2])?;
             }
             return Err(death);
@@ -61,6 +61,12 @@ impl Disk {
     pub(crate) fn copy(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.point()?;
         fs::copy(from, to).map(drop)
+    }
+
+    /// Gives a file another name, which must be free.
+    pub(crate) fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.point()?;
+        fs::hard_link(from, to)
     }
 
     /// Removes a file, which may be gone already.
@@ -187,37 +193,52 @@ fn sync_file_system(_path: &Path) -> io::Result<bool> {
 
 #[cfg(test)]
 pub(crate) mod fuse {
-    //! Ends a process, as far as the disk can tell, after a chosen number of operations.
+    //! Ends a process, or fills the disk, as far as the disk can tell, after a chosen number of operations.
 
     use std::io;
     use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 
-    /// Operations left to live.
+    /// Operations left until something happens, and how many it happens to.
     #[derive(Debug)]
-    pub(crate) struct Fuse(AtomicI64);
+    pub(crate) struct Fuse {
+        left: AtomicI64,
+        full: AtomicI64,
+    }
 
     impl Default for Fuse {
         fn default() -> Self {
-            Self(AtomicI64::new(i64::MAX))
+            Self { left: AtomicI64::new(i64::MAX), full: AtomicI64::new(0) }
         }
     }
 
     impl Fuse {
         /// Lets `operations` more happen, then no more.
         pub(crate) fn set(&self, operations: i64) {
-            self.0.store(operations, SeqCst);
+            self.left.store(operations, SeqCst);
+        }
+
+        /// Lets `operations` more happen, then finds the disk full so many times, then all is well.
+        pub(crate) fn fill(&self, operations: i64, times: i64) {
+            self.full.store(times, SeqCst);
+            self.set(operations);
         }
 
         /// How many are left; negative after death.
         pub(crate) fn left(&self) -> i64 {
-            self.0.load(SeqCst)
+            self.left.load(SeqCst)
         }
 
         pub(super) fn burn(&self) -> io::Result<()> {
-            if self.0.fetch_sub(1, SeqCst) > 0 { Ok(()) } else { Err(io::Error::other("the process died here")) }
+            let (left, full) = (self.left.fetch_sub(1, SeqCst), self.full.load(SeqCst));
+            match left {
+                1.. => Ok(()),
+                _ if full == 0 => Err(io::Error::other("the process died here")),
+                _ if left > -full => Err(io::Error::from_raw_os_error(libc::ENOSPC)),
+                _ => Ok(()),
+            }
         }
 
-        pub(super) fn first_to_die(&self) -> bool {
+        pub(super) fn is_first(&self) -> bool {
             self.left() == -1
         }
     }

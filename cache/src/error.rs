@@ -11,7 +11,20 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 pub enum StoreError {
     /// The operating system refused; its message names the file.
     #[error(transparent)]
-    Io(#[from] io::Error),
+    Io(io::Error),
+    /// No room.
+    #[error(
+        "{0}: the disk is full; free some space (`workbench cache gc` tells what can go) and run again: what was finished is kept"
+    )]
+    Full(#[source] io::Error),
+    /// The store lies on something that cannot be written to.
+    #[error(
+        "{0}: the store is read-only; what is in it can be used, but a step that has to run needs a store that can be written to"
+    )]
+    ReadOnly(#[source] io::Error),
+    /// Somebody else's files.
+    #[error("{0}: permission denied; give this user the right to write there, or use a store of your own with `--home`")]
+    Denied(#[source] io::Error),
     /// The store has a layout that this program does not know.
     #[error(
         "the store `{path}` has layout version `{found}`, this program reads version {supported}; use the program that wrote it, or another store"
@@ -69,7 +82,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// Somebody works with the store.
-    #[error("the store `{path}` is in use by a run; try again when it has ended")]
+    #[error("the store `{path}` is in use by a run (`workbench cache locks` says which); try again when it has ended")]
     InUse {
         /// The store.
         path: PathBuf,
@@ -80,4 +93,53 @@ pub enum StoreError {
         /// The slot.
         path: PathBuf,
     },
+    /// Another process thought this one dead and took the slot.
+    #[error(
+        "the slot `{path}` was taken over by {by}, which heard nothing of this process for too long; its result will be used"
+    )]
+    Lost {
+        /// The slot.
+        path: PathBuf,
+        /// Who has it now.
+        by: String,
+    },
+    /// A remote store is in the way.
+    #[error("remote store, `{place}`: {reason}; {advice}")]
+    Remote {
+        /// Address of the object, or of the store.
+        place: String,
+        /// What it answered.
+        reason: String,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// A file is not what its record says.
+    #[error("`{place}` does not hold the file it is named for: {found} instead of {wanted}; nothing of it was kept")]
+    WrongBytes {
+        /// Where the file came from.
+        place: String,
+        /// Digest and size it should have.
+        wanted: String,
+        /// What was found.
+        found: String,
+    },
+    /// A record from elsewhere must not be believed.
+    #[error("`{place}` is refused: {reason}; nothing of it was kept")]
+    Refused {
+        /// Where it came from.
+        place: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl From<io::Error> for StoreError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full(error),
+            io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly(error),
+            io::ErrorKind::PermissionDenied => Self::Denied(error),
+            _ => Self::Io(error),
+        }
+    }
 }

@@ -1,31 +1,42 @@
 //! [`GcPlan`]: what nobody needs any more, then its removal. Which keys are needed is for the caller to say.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 
 use fs_err as fs;
-use plan::{Digest, Key};
+use plan::{Digest, Key, Manifest};
 
 use crate::tree::size_on_disk;
 use crate::{Result, Store, names};
+
+mod policy;
+
+pub(crate) use policy::Extents;
+pub use policy::{Candidate, Policy, Reason, Temporary};
 
 /// What would go.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GcPlan {
     /// Keys that would become misses, sorted.
     pub keys: Vec<Key>,
+    /// The same with what there is to say about each, the reason it goes and the bytes that its going frees; temporary artifacts
+    /// that keep their record too.
+    pub artifacts: Vec<(Candidate, Reason, u64)>,
     /// Objects that no remaining key names, with their size in bytes.
     pub objects: Vec<(Digest, u64)>,
     /// Interrupted work, with its size in bytes.
     pub slots: Vec<(Key, u64)>,
     /// Size in bytes of damaged things set aside and of leftovers of killed processes.
     pub leftover_bytes: u64,
+    /// Size in bytes of all artifacts now, files that several share counted once.
+    pub total_bytes: u64,
     roots: BTreeSet<Key>,
 }
 
 /// What went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Freed {
-    /// Number of keys.
+    /// Number of keys, temporary artifacts included.
     pub keys: u64,
     /// Number of objects.
     pub objects: u64,
@@ -42,28 +53,51 @@ impl GcPlan {
     /// # Errors
     /// When the operating system refuses.
     pub fn compute(store: &Store, roots: &BTreeSet<Key>) -> Result<Self> {
+        Self::choose(store, Policy { roots: roots.clone(), ..Policy::default() })
+    }
+
+    /// Plans by a policy. What is being worked on, and what was asked under every remembered name, stays.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub fn choose(store: &Store, policy: Policy) -> Result<Self> {
         let committed = store.keys()?;
-        let mut plan = Self {
-            keys: committed.iter().filter(|key| !roots.contains(key)).copied().collect(),
-            roots: roots.clone(),
-            ..Self::default()
-        };
-        let kept = digests(store, |key| roots.contains(key))?;
-        plan.objects = store
-            .objects()?
+        let objects = store.objects()?;
+        let mut extents = Extents::default();
+        for digest in &objects {
+            measure(store, digest, &mut extents);
+        }
+        let total_bytes = extents.total();
+        let manifests: Vec<Manifest> = committed.iter().filter_map(|key| store.manifest(key).ok().flatten()).collect();
+        let now = SystemTime::now();
+        let candidates: Vec<Candidate> = manifests.iter().map(|manifest| candidate(store, manifest, now)).collect();
+        let artifacts = policy::choose(&candidates, &policy, &mut extents);
+        let gone: BTreeSet<Key> = artifacts.iter().map(|(candidate, _, _)| candidate.key).collect();
+        // What cannot be read is of no use to anybody.
+        let readable: BTreeSet<Key> = manifests.iter().map(|manifest| manifest.key).collect();
+        let lost = committed.iter().filter(|key| !readable.contains(key) && !policy.roots.contains(key)).copied();
+        let mut keys: Vec<Key> =
+            artifacts.iter().filter(|(_, reason, _)| *reason != Reason::Temporary).map(|(c, _, _)| c.key).collect();
+        keys.extend(lost);
+        keys.sort_unstable();
+        let kept: BTreeSet<Digest> = candidates.iter().filter(|c| !gone.contains(&c.key)).map(|c| c.digest).collect();
+        let mut freed: BTreeMap<Digest, u64> = BTreeMap::new();
+        artifacts.iter().for_each(|(candidate, _, bytes)| *freed.entry(candidate.digest).or_default() += bytes);
+        // Those that no key named before are freed here; the others were freed by their last key.
+        let objects: Vec<(Digest, u64)> = objects
             .into_iter()
             .filter(|digest| !kept.contains(digest))
-            .map(|digest| (digest, size_on_disk(&store.artifact(&digest))))
+            .map(|digest| (digest, freed.get(&digest).unwrap_or(&0) + extents.remove(&digest)))
             .collect();
-        plan.slots = store
+        let slots = store
             .slots()?
             .into_iter()
             .filter(|slot| slot.owner.is_none())
-            .filter(|slot| !roots.contains(&slot.key) || committed.binary_search(&slot.key).is_ok())
+            .filter(|slot| !policy.roots.contains(&slot.key) || committed.binary_search(&slot.key).is_ok())
             .map(|slot| (slot.key, slot.bytes))
             .collect();
-        plan.leftover_bytes = ["aside", "tmp"].map(|bucket| size_on_disk(&store.layout().bucket(bucket))).iter().sum();
-        Ok(plan)
+        let leftover_bytes = ["aside", "tmp"].map(|bucket| size_on_disk(&store.layout().bucket(bucket))).iter().sum();
+        Ok(Self { keys, artifacts, objects, slots, leftover_bytes, total_bytes, roots: policy.roots })
     }
 
     /// Bytes that would be freed, without the small records.
@@ -76,7 +110,11 @@ impl GcPlan {
 
     /// Whether nothing would go.
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty() && self.objects.is_empty() && self.slots.is_empty() && self.leftover_bytes == 0
+        self.keys.is_empty()
+            && self.artifacts.is_empty()
+            && self.objects.is_empty()
+            && self.slots.is_empty()
+            && self.leftover_bytes == 0
     }
 
     /// Removes what was planned and is still not needed. Records go before what they name, so that a process that dies here
@@ -92,14 +130,13 @@ impl GcPlan {
             disk.remove_file(&layout.manifest(key))?;
             freed.keys += 1;
         }
+        for (candidate, _, _) in self.artifacts.iter().filter(|(_, reason, _)| *reason == Reason::Temporary) {
+            freed.keys += u64::from(store.retire(&candidate.key)?);
+        }
         // Something may have been committed since the plan was made.
-        let kept = digests(store, |_| true)?;
+        let kept = digests(store)?;
         for (digest, bytes) in self.objects.iter().filter(|(digest, _)| !kept.contains(digest)) {
-            let object = layout.object(digest);
-            if object.exists() {
-                // A folder must be writable to be moved.
-                disk.set_mode(&object, 0o755)?;
-                store.remove(&object)?;
+            if store.remove_object(digest)? {
                 freed.objects += 1;
                 freed.bytes += bytes;
             }
@@ -111,7 +148,7 @@ impl GcPlan {
                 freed.bytes += bytes;
             }
         }
-        self.remove_preimages(store)?;
+        self.remove_records(store)?;
         for bucket in ["aside", "tmp", "recent"] {
             for entry in fs::read_dir(layout.bucket(bucket))? {
                 disk.remove_tree(&entry?.path())?;
@@ -120,23 +157,53 @@ impl GcPlan {
         Ok(freed)
     }
 
-    fn remove_preimages(&self, store: &Store) -> Result<()> {
-        let mut needed: BTreeSet<Key> = store.keys()?.into_iter().collect();
+    /// Removes what was asked and what was dropped, where neither an artifact nor a root nor a name is left.
+    fn remove_records(&self, store: &Store) -> Result<()> {
+        let (layout, disk) = (store.layout(), store.disk());
+        let committed: BTreeSet<Key> = store.keys()?.into_iter().collect();
+        for key in store.dropped_keys()? {
+            if committed.contains(&key) || !self.roots.contains(&key) {
+                disk.remove_file(&layout.dropped(&key))?;
+            }
+        }
+        let mut needed = committed;
         needed.extend(&self.roots);
-        for entry in fs::read_dir(store.layout().bucket("names"))? {
+        for entry in fs::read_dir(layout.bucket("names"))? {
             needed.extend(names::keys(&entry?.path())?);
         }
         for key in store.preimage_keys()?.iter().filter(|key| !needed.contains(key)) {
-            store.disk().remove_file(&store.layout().preimage(key))?;
+            disk.remove_file(&layout.preimage(key))?;
         }
         Ok(())
     }
 }
 
-/// Digests of the readable manifests whose key passes.
-fn digests(store: &Store, passes: impl Fn(&Key) -> bool) -> Result<BTreeSet<Digest>> {
-    let keys = store.keys()?.into_iter().filter(passes);
-    Ok(keys.filter_map(|key| store.manifest(&key).ok().flatten()).map(|manifest| manifest.digest).collect())
+fn candidate(store: &Store, manifest: &Manifest, now: SystemTime) -> Candidate {
+    // A clock that was set back makes everything look used just now, which keeps it.
+    let used = fs::metadata(store.layout().manifest(&manifest.key)).and_then(|metadata| metadata.modified()).unwrap_or(now);
+    let made = &manifest.provenance;
+    Candidate {
+        key: manifest.key,
+        digest: manifest.digest,
+        step: made.step.clone(),
+        kind: manifest.kind.clone(),
+        run: made.run.clone(),
+        took_ms: (made.seconds.max(0.0) * 1e3) as u64,
+        unused: now.duration_since(used).unwrap_or_default(),
+        bytes: manifest.bytes(),
+        temp: made.temp,
+    }
+}
+
+/// Notes the files of an object; what cannot be read has no size.
+pub(crate) fn measure(store: &Store, digest: &Digest, extents: &mut Extents) {
+    store.files(digest).into_iter().for_each(|(file, bytes)| extents.add(*digest, file, bytes));
+}
+
+/// Digests of the readable manifests.
+pub(crate) fn digests(store: &Store) -> Result<BTreeSet<Digest>> {
+    let manifests = store.keys()?.into_iter().filter_map(|key| store.manifest(&key).ok().flatten());
+    Ok(manifests.map(|manifest| manifest.digest).collect())
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use crate::lock::host;
 pub(crate) const FORMAT: u32 = 1;
 
 /// The folders directly below the store.
-pub(crate) const BUCKETS: [&str; 8] = ["keys", "preimages", "objects", "slots", "names", "recent", "aside", "tmp"];
+pub(crate) const BUCKETS: [&str; 11] =
+    ["keys", "preimages", "objects", "slots", "names", "recent", "aside", "tmp", "holders", "tags", "dropped"];
 
 /// Paths inside the store at `root`.
 #[derive(Debug, Clone)]
@@ -57,6 +58,11 @@ impl Layout {
         self.sharded("preimages", &key.to_string(), ".json")
     }
 
+    /// The record of a temporary artifact whose files are gone.
+    pub(crate) fn dropped(&self, key: &Key) -> PathBuf {
+        self.sharded("dropped", &key.to_string(), ".json")
+    }
+
     pub(crate) fn object(&self, digest: &Digest) -> PathBuf {
         self.sharded("objects", &digest.to_string(), "")
     }
@@ -71,6 +77,11 @@ impl Layout {
 
     pub(crate) fn recent(&self, recipe: &str) -> PathBuf {
         self.root.join("recent").join(of_recipe(recipe).to_string())
+    }
+
+    /// A path under holders/ that nobody else uses.
+    pub(crate) fn fresh_holder(&self) -> PathBuf {
+        self.root.join("holders").join(fresh_name())
     }
 
     /// A path under tmp/ that nobody else uses: host, process and a number.

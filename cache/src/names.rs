@@ -11,7 +11,7 @@ use fs_err::File;
 use plan::{Key, Preimage};
 use serde::{Deserialize, Serialize};
 
-use crate::store::{read_if_there, to_line};
+use crate::store::{read_if_there, to_line, unless_read_only};
 use crate::{Result, Store};
 
 /// More lines than this for each step, and the file is written anew.
@@ -82,11 +82,16 @@ impl Names {
         self.last(step).map_or(Ok(None), |last| self.store.preimage(&last.key))
     }
 
-    /// Notes the key executed under a name; nothing is written if it is the one known. `took_ms` is not known for a hit.
+    /// Notes the key executed under a name; nothing is written if it is the one known. `took_ms` is not known for a hit. A store that
+    /// cannot be written to forgets it.
     ///
     /// # Errors
     /// When the operating system refuses.
     pub fn remember(&mut self, step: &str, key: Key, took_ms: Option<u64>) -> Result<()> {
+        unless_read_only(self.append(step, key, took_ms))
+    }
+
+    fn append(&mut self, step: &str, key: Key, took_ms: Option<u64>) -> Result<()> {
         let before = self.last(step);
         if before.is_some_and(|before| before.key == key && took_ms.is_none_or(|took| took == before.took_ms)) {
             return Ok(());

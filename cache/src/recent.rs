@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use plan::{Key, Manifest};
 use serde::{Deserialize, Serialize};
 
-use crate::store::read_if_there;
+use crate::store::{read_if_there, unless_read_only};
 use crate::{Result, Store};
 
 /// First bytes of the file; another layout has others.
@@ -92,7 +92,7 @@ impl Recent {
         bytes.extend(MAGIC);
         bytes.extend(blake3::hash(&body).as_bytes());
         bytes.extend(body);
-        self.store.put(&self.path, &bytes)
+        unless_read_only(self.store.put(&self.path, &bytes))
     }
 }
 

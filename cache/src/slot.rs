@@ -74,11 +74,12 @@ impl Store {
         let paths = SlotPaths::at(self.layout().slot(&key));
         if let Some(artifact) = self.lookup(&key)? {
             if paths.folder().exists() {
-                self.sweep(&paths)?;
+                // Whoever cannot remove it can still use the artifact.
+                let _ = self.sweep(&paths);
             }
             return Ok(Claim::Hit(artifact));
         }
-        let lease = self.lease()?;
+        let lease = self.hold()?;
         let (lock, found) = match self.lock_slot(&paths)? {
             Ok(locked) => locked,
             Err(owner) => return Ok(Claim::Busy(owner)),
@@ -114,7 +115,7 @@ impl Store {
     pub fn claim_anew(&self, preimage: &Preimage, keep_waiting: &dyn Fn(&Owner) -> bool) -> Result<Claim> {
         let key = preimage.key();
         let paths = SlotPaths::at(self.layout().slot(&key));
-        let lease = self.lease()?;
+        let lease = self.hold()?;
         let mut pause = Duration::from_millis(4);
         loop {
             match self.lock_slot(&paths)? {
@@ -139,7 +140,7 @@ impl Store {
         let mut asked = 0;
         for _ in 0..MOST_VANISHINGS {
             let found = if self.disk().create_new_dir(paths.folder())? { Found::Fresh } else { Found::Left };
-            match SlotLock::attempt(&paths.lock())? {
+            match SlotLock::attempt(paths, self.watch())? {
                 Attempt::Locked(lock) => return Ok(Ok((lock, found))),
                 Attempt::Busy(_) if asked < ASK_AGAIN => {
                     asked += 1;
@@ -154,7 +155,7 @@ impl Store {
 
     /// Removes the slot of a committed key, which a process left that died just after its commit.
     fn sweep(&self, paths: &SlotPaths) -> Result<()> {
-        if let Attempt::Locked(_lock) = SlotLock::attempt(&paths.lock())? {
+        if let Attempt::Locked(_lock) = SlotLock::attempt(paths, self.watch())? {
             self.discard(paths.folder());
         }
         Ok(())
@@ -167,10 +168,9 @@ impl Slot {
         preimage: Preimage,
         key: Key,
         paths: SlotPaths,
-        (mut lock, lease): (SlotLock, Arc<Lease>),
+        (lock, lease): (SlotLock, Arc<Lease>),
         found: Found,
     ) -> Result<Self> {
-        lock.sign()?;
         let disk = store.disk();
         let mut so_far = Attempts { attempts: 1, seconds: 0.0 };
         let mut resumed = false;
@@ -265,9 +265,9 @@ impl Slot {
 
     /// Lets a child process hold the slot too, so that it stays busy should this process die before the child.
     pub fn hold_in_child(&self, command: &mut Command) {
-        let descriptors = [self.lock.descriptor(), self.lease.descriptor()];
+        let descriptors = [Some(self.lock.descriptor()), self.lease.descriptor()];
         let inherit = move || {
-            for descriptor in descriptors {
+            for descriptor in descriptors.into_iter().flatten() {
                 // SAFETY: fcntl may be called between fork and exec; a closed descriptor makes it fail, nothing else.
                 if unsafe { libc::fcntl(descriptor, libc::F_SETFD, 0) } == -1 {
                     return Err(std::io::Error::last_os_error());
@@ -277,6 +277,35 @@ impl Slot {
         };
         // SAFETY: the closure allocates nothing, takes no lock and touches only descriptors of its own process.
         unsafe { command.pre_exec(inherit) };
+    }
+
+    /// Whether another process was found to have thought this one dead and taken the slot: whatever is made in it is not kept, and
+    /// may as well be stopped.
+    pub fn is_lost(&self) -> bool {
+        self.lock.is_lost()
+    }
+
+    /// Gives back the room that was kept for the records of the commit, which is about to write them.
+    pub(crate) fn free_reserve(&self) {
+        self.lock.free_reserve();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn beat(&self) {
+        self.lock.beat();
+    }
+
+    /// As if this process had died: its descriptors close, but it lets go of nothing.
+    #[cfg(test)]
+    pub(crate) fn die(self) {
+        let Self { lock, lease, .. } = self;
+        lock.close_without_unlocking();
+        Arc::into_inner(lease).expect("nobody else holds the store").close_without_unlocking();
+    }
+
+    /// Fails when another process took the slot.
+    pub(crate) fn check_held(&self) -> Result<()> {
+        self.lock.check()
     }
 
     fn record(&self, attempts: Attempts) -> Result<()> {

@@ -17,7 +17,7 @@ use fs_err::File;
 use plan::Digest;
 
 use crate::hashing::{FileHash, hash};
-use crate::store::read_if_there;
+use crate::store::{read_if_there, unless_read_only};
 use crate::{Result, Store, StoreError};
 
 /// First line of the file.
@@ -74,7 +74,7 @@ impl StatCache {
         Ok(Self { store: store.clone(), entries })
     }
 
-    /// Writes what was learnt, together with what others have written meanwhile.
+    /// Writes what was learnt, together with what others have written meanwhile. A store that cannot be written to learns nothing.
     ///
     /// # Errors
     /// When the operating system refuses.
@@ -94,7 +94,7 @@ impl StatCache {
                 let _ = writeln!(text, "{digest} {bytes} {mtime_ns} {ctime_ns} {device} {inode} {file}");
             }
         }
-        self.store.put(&path, text.as_bytes())
+        unless_read_only(self.store.put(&path, text.as_bytes()))
     }
 
     fn get(&self, path: &Path, stat: Stat) -> Option<Digest> {
@@ -108,14 +108,17 @@ impl StatCache {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The file system's clock, in nanoseconds since the Unix epoch.
-    fn now_ns(&self) -> Result<i64> {
-        let _lease = self.store.lease()?;
+    /// The file system's clock, in nanoseconds since the Unix epoch; none where it cannot be asked.
+    fn now_ns(&self) -> Result<Option<i64>> {
+        let _lease = self.store.hold()?;
         let probe = self.store.layout().fresh_tmp();
-        fs::write(&probe, "now")?;
+        match fs::write(&probe, "").map_err(StoreError::from) {
+            Err(StoreError::ReadOnly(_) | StoreError::Denied(_) | StoreError::Full(_)) => return Ok(None),
+            other => other?,
+        }
         let now = Stat::of(&fs::metadata(&probe)?).mtime_ns;
         fs::remove_file(&probe)?;
-        Ok(now)
+        Ok(Some(now))
     }
 }
 
@@ -140,7 +143,7 @@ pub fn hash_file(path: &Path, cache: &StatCache) -> Result<FileHash> {
         let found = hash(&mut file)?;
         let after = Stat::of(&file.metadata()?);
         if before == after && found.bytes == after.bytes {
-            if after.mtime_ns.max(after.ctime_ns).saturating_add(REST_NS) < now {
+            if now.is_some_and(|now| after.mtime_ns.max(after.ctime_ns).saturating_add(REST_NS) < now) {
                 cache.entries().insert(name, Entry { stat: after, digest: found.digest, asked: true });
             }
             return Ok(found);

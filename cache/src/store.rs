@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, SystemTime};
 
 use fs_err as fs;
 use plan::artifact::{FORMAT as MANIFEST_FORMAT, content_digest};
@@ -13,7 +14,11 @@ use crate::disk::Disk;
 use crate::layout::{BUCKETS, FORMAT, Layout};
 use crate::lock::Lease;
 use crate::tree::{self, Tree};
+use crate::watch::Watch;
 use crate::{Damage, Problem, Result, StoreError};
+
+/// How often the use of an artifact is recorded.
+const TOUCH_EVERY: Duration = Duration::from_secs(3600);
 
 /// A store of artifacts. Clones share one; any number of threads and processes may work with it at the same time.
 #[derive(Debug, Clone)]
@@ -28,10 +33,12 @@ struct Inner {
     damage: Mutex<Vec<Damage>>,
     // That of this process, while somebody in it holds one.
     lease: Mutex<Weak<Lease>>,
+    watch: Watch,
 }
 
 impl Store {
-    /// Opens the store in the folder `root`, making it if there is none.
+    /// Opens the store in the folder `root`, making it if there is none. One that is there and cannot be written to can still be
+    /// read: its artifacts are hits.
     ///
     /// # Errors
     /// When the folder holds something else, or a store of another layout version.
@@ -63,9 +70,14 @@ impl Store {
             Err(error) => return Err(error.into()),
         }
         for bucket in BUCKETS {
-            disk.create_dir(&layout.bucket(bucket))?;
+            match disk.create_dir(&layout.bucket(bucket)).map_err(StoreError::from) {
+                // An older store may lack some, and can be read without.
+                Err(StoreError::ReadOnly(_) | StoreError::Denied(_)) => {}
+                other => other?,
+            }
         }
-        Ok(Self { inner: Arc::new(Inner { layout, disk, damage: Mutex::default(), lease: Mutex::default() }) })
+        let inner = Inner { layout, disk, damage: Mutex::default(), lease: Mutex::default(), watch: Watch::default() };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The folder of the store.
@@ -83,15 +95,33 @@ impl Store {
         let Some(text) = read_if_there(&path)? else { return Ok(None) };
         let (digest, problem) = match parse_manifest(key, &text) {
             Ok(manifest) => match self.check_object(&manifest.digest, &manifest.files)?.into_iter().next() {
-                None => return Ok(Some(Artifact { path: self.layout().object(&manifest.digest), manifest })),
+                None => {
+                    self.touch(key);
+                    return Ok(Some(Artifact { path: self.layout().object(&manifest.digest), manifest }));
+                }
                 Some(problem) => (Some(manifest.digest), problem),
             },
             Err(problem) => (None, problem),
         };
-        if self.set_record_aside(&path, &text)? {
-            self.damage().push(Damage { key: Some(*key), digest, path, problem });
+        match self.set_record_aside(&path, &text) {
+            Ok(false) => {}
+            // Where it must stay it is a miss all the same.
+            Ok(true) | Err(StoreError::ReadOnly(_) | StoreError::Denied(_)) => {
+                self.damage().push(Damage { key: Some(*key), digest, path, problem });
+            }
+            Err(error) => return Err(error),
         }
         Ok(None)
+    }
+
+    /// Records that an artifact was used, at most once an hour: the time of its record decides what `gc` evicts first. Lookups and
+    /// claims do this. Where it cannot be recorded, it is not.
+    pub fn touch(&self, key: &Key) {
+        let path = self.layout().manifest(key);
+        let is_fresh = |used: SystemTime| used.elapsed().is_ok_and(|unused| unused < TOUCH_EVERY);
+        if std::fs::metadata(&path).and_then(|metadata| metadata.modified()).is_ok_and(|used| !is_fresh(used)) {
+            let _ = std::fs::File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+        }
     }
 
     /// What lookups and claims found damaged since this was last called.
@@ -153,12 +183,8 @@ impl Store {
     /// # Errors
     /// When the operating system refuses.
     pub fn lease(&self) -> Result<Arc<Lease>> {
-        let mut held = self.inner.lease.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lease) = held.upgrade() {
-            return Ok(lease);
-        }
-        let lease = Arc::new(Lease::shared(&self.layout().lease())?);
-        *held = Arc::downgrade(&lease);
+        let lease = Arc::new(Lease::shared(&self.layout().lease())?.recorded(&self.layout().fresh_holder())?);
+        *self.inner.lease.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&lease);
         Ok(lease)
     }
 
@@ -171,8 +197,29 @@ impl Store {
         Ok(self.disk().remove_tree(self.root())?)
     }
 
+    /// A hold for moments, which other machines do not see; the longer one of this process, if there is one.
+    pub(crate) fn hold(&self) -> Result<Arc<Lease>> {
+        let mut held = self.inner.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lease) = held.upgrade() {
+            return Ok(lease);
+        }
+        let lease = Arc::new(Lease::shared(&self.layout().lease())?);
+        *held = Arc::downgrade(&lease);
+        Ok(lease)
+    }
+
+    /// A hold that nobody else has, on this machine or another. Where others work, or worked until they died, on other machines,
+    /// this takes as long as it takes to be sure.
     pub(crate) fn exclusive(&self) -> Result<Lease> {
-        Lease::exclusive(&self.layout().lease())
+        let alone = Lease::exclusive(&self.layout().lease())?;
+        if self.is_shared(alone.locks())? {
+            return Err(StoreError::InUse { path: self.root().to_path_buf() });
+        }
+        Ok(alone)
+    }
+
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.inner.watch
     }
 
     pub(crate) fn layout(&self) -> &Layout {
@@ -191,6 +238,11 @@ impl Store {
     /// Keys of all preimages, sorted.
     pub(crate) fn preimage_keys(&self) -> Result<Vec<Key>> {
         self.sharded("preimages", ".json")
+    }
+
+    /// Keys of all dropped artifacts, sorted.
+    pub(crate) fn dropped_keys(&self) -> Result<Vec<Key>> {
+        self.sharded("dropped", ".json")
     }
 
     /// How the object of a digest differs, by names and sizes, from the files recorded.
@@ -254,7 +306,10 @@ impl Store {
     /// Removes the slot of a committed key: its few files by name, and whatever else there is the long way.
     pub(crate) fn clear(&self, paths: &crate::SlotPaths) {
         let disk = self.disk();
-        let brief = disk.remove_file(&paths.lock()).and_then(|()| disk.remove_empty_dir(paths.folder()));
+        let brief = disk
+            .remove_file(&paths.holder())
+            .and_then(|()| disk.remove_file(&paths.lock()))
+            .and_then(|()| disk.remove_empty_dir(paths.folder()));
         if brief.is_err() {
             self.discard(paths.folder());
         }
@@ -263,10 +318,14 @@ impl Store {
     /// Replaces a small record as a whole.
     pub(crate) fn put(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         // So that `gc` does not take the draft away.
-        let _lease = self.lease()?;
+        let _lease = self.hold()?;
         let tmp = self.layout().fresh_tmp();
-        self.disk().write(&tmp, bytes)?;
-        Ok(self.disk().rename(&tmp, path)?)
+        let put = self.disk().write(&tmp, bytes).and_then(|()| self.disk().rename(&tmp, path));
+        if put.is_err() {
+            // On a full disk every byte counts.
+            let _ = self.disk().remove_file(&tmp);
+        }
+        Ok(put?)
     }
 
     fn damage(&self) -> MutexGuard<'_, Vec<Damage>> {
@@ -275,7 +334,11 @@ impl Store {
 
     fn sharded<Name: std::str::FromStr + Ord>(&self, bucket: &str, suffix: &str) -> Result<Vec<Name>> {
         let mut names = Vec::new();
-        for shard in fs::read_dir(self.layout().bucket(bucket))? {
+        let shards = match fs::read_dir(self.layout().bucket(bucket)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(names),
+            other => other?,
+        };
+        for shard in shards {
             let shard = shard?;
             if !shard.file_type()?.is_dir() {
                 continue;
@@ -332,6 +395,14 @@ pub(crate) fn to_line(record: &impl Serialize) -> Result<Vec<u8>> {
     let mut text = serde_json::to_vec(record).map_err(std::io::Error::from)?;
     text.push(b'\n');
     Ok(text)
+}
+
+/// What is worth nothing in a store that cannot be written to is no reason to fail there.
+pub(crate) fn unless_read_only(result: Result<()>) -> Result<()> {
+    match result {
+        Err(StoreError::ReadOnly(_) | StoreError::Denied(_)) => Ok(()),
+        other => other,
+    }
 }
 
 pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {

@@ -104,7 +104,8 @@ fn odd(path: &Path, why: &'static str) -> StoreError {
     StoreError::OddName { path: path.to_path_buf(), why }
 }
 
-fn oddity(name: &str) -> Option<&'static str> {
+/// What speaks against a name, which would not survive elsewhere.
+pub(crate) fn oddity(name: &str) -> Option<&'static str> {
     if name.chars().any(char::is_control) {
         Some("holds a control character")
     } else if name.contains('\\') {

@@ -81,7 +81,7 @@ impl Store {
                 Ok(WorkInHand {
                     key,
                     preimage: preimage.and_then(|text| parse_preimage(&key, &text).ok()),
-                    owner: lock::owner(&paths.lock())?,
+                    owner: lock::owner(&paths, self.watch())?,
                     attempts: so_far.attempts,
                     seconds: so_far.seconds,
                     bytes: size_on_disk(paths.folder()),

@@ -56,7 +56,7 @@ pub struct Provenance {
     /// Most memory its process had, in MiB; 0 where that is not known.
     #[serde(default)]
     pub peak_memory_mib: u64,
-    /// Whether the recipe said that the files may go once everything that needs them is done.
+    /// Whether its files may go when nobody needs them any more; its record stays.
     #[serde(default)]
     pub temp: bool,
     /// The key it was made for, when a user declared it good for this one.

@@ -87,9 +87,9 @@ pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<ExitCode, CliErr
     }
     drop(lease);
     if !outcome.temporary.is_empty() {
-        match store.drop_temp(&outcome.temporary) {
-            Ok(0) => {}
-            Ok(bytes) => terminal::note(&format!("{} of temporary artifacts removed", figures::size(bytes))),
+        match store.drop_temps(&outcome.temporary) {
+            Ok(freed) if freed.bytes == 0 => {}
+            Ok(freed) => terminal::note(&format!("{} of temporary artifacts removed", figures::size(freed.bytes))),
             Err(error) => terminal::note(&format!("temporary artifacts stay for now: {error}")),
         }
     }

@@ -50,6 +50,14 @@ pub(super) fn read_state(home: &Home, run: &str) -> Result<RunState, CliError> {
     Ok(state)
 }
 
+/// What the text of a journal says; lines that are no records are skipped.
+pub(super) fn fold(run: &str, journal: &[u8]) -> RunState {
+    let mut state = RunState { run: run.to_owned(), ..RunState::default() };
+    let lines = journal.split(|&byte| byte == b'\n');
+    lines.filter_map(|line| serde_json::from_slice(line).ok()).for_each(|record| state.apply(record));
+    state
+}
+
 impl RunState {
     fn apply(&mut self, record: Record) {
         match record.event {

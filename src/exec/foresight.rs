@@ -52,8 +52,8 @@ pub fn foresee(plan: &Plan, store: &Store, recipe: &str) -> Result<BTreeMap<Step
         let mut absent = false;
         if found.is_none() && step.policy.temp {
             // Its files may have gone for good reason.
-            found = store.manifest(&key).ok().flatten().filter(|manifest| manifest.provenance.temp);
-            absent = found.as_ref().is_some_and(|manifest| !store.artifact(&manifest.digest).exists());
+            found = store.dropped(&key).ok().flatten();
+            absent = found.is_some();
         }
         if found.is_none() {
             found = store.lookup(&key)?.map(|artifact| artifact.manifest);

@@ -81,3 +81,22 @@ fn damage_set_aside_and_leftovers_go() {
     assert_eq!(plan.apply(&store).unwrap().bytes, 5);
     assert!(GcPlan::compute(&store, &all).unwrap().is_empty());
 }
+
+#[test]
+fn a_use_is_recorded_and_decides_what_a_budget_evicts() {
+    let (_folder, store) = store();
+    let day = std::time::Duration::from_secs(24 * 3600);
+    for number in 1..=3 {
+        let made = make(&store, number, &[("a", &number.to_string().repeat(1000))]);
+        let record = std::fs::File::open(store.layout().manifest(&made.manifest.key)).unwrap();
+        record.set_modified(SystemTime::now() - day * (4 - number as u32)).unwrap();
+    }
+    let policy = Policy { max_bytes: Some(2000), ..Policy::default() };
+    assert_eq!(GcPlan::choose(&store, policy.clone()).unwrap().keys, [preimage(1).key()]);
+    assert!(store.lookup(&preimage(1).key()).unwrap().is_some());
+    let plan = GcPlan::choose(&store, policy).unwrap();
+    assert_eq!((plan.keys.as_slice(), plan.total_bytes), ([preimage(2).key()].as_slice(), 3000));
+    assert_eq!(plan.artifacts[0].1, Reason::OverBudget);
+    let old = Policy { older_than: Some(day + day / 2), ..Policy::default() };
+    assert_eq!(GcPlan::choose(&store, old).unwrap().keys, [preimage(2).key()]);
+}

@@ -44,6 +44,11 @@ impl SlotPaths {
         self.folder.join("answer.json")
     }
 
+    /// Where files wait that are brought from elsewhere, each under its digest; survives an interruption.
+    pub(crate) fn fetched(&self) -> PathBuf {
+        self.folder.join("fetched")
+    }
+
     /// What is being made.
     pub(crate) fn preimage(&self) -> PathBuf {
         self.folder.join("preimage.json")
@@ -51,6 +56,11 @@ impl SlotPaths {
 
     pub(crate) fn lock(&self) -> PathBuf {
         self.folder.join("lock")
+    }
+
+    /// Who holds it, for other machines.
+    pub(crate) fn holder(&self) -> PathBuf {
+        self.folder.join("holder")
     }
 
     pub(crate) fn attempts(&self) -> PathBuf {

@@ -127,10 +127,7 @@ fn a_child_that_outlives_its_parent_keeps_the_slot_busy() {
     command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::null());
     held.hold_in_child(&mut command);
     let mut child = command.spawn().unwrap();
-    // As if this process had died: its descriptors close, but it lets go of nothing.
-    let Slot { lock, lease, .. } = held;
-    lock.close_without_unlocking();
-    Arc::into_inner(lease).unwrap().close_without_unlocking();
+    held.die();
     assert!(matches!(store.claim(&preimage(1)).unwrap(), Claim::Busy(_)));
     assert!(store.exclusive().is_err());
     drop(child.stdin.take());

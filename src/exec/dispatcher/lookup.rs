@@ -60,8 +60,7 @@ impl Dispatcher<'_> {
         }
         // What is gone for good reason must not be reported as damage.
         if self.plan.step(id).policy.temp
-            && let Some(manifest) = self.config.store.manifest(key).ok().flatten()
-            && manifest.provenance.temp
+            && let Some(manifest) = self.config.store.dropped(key).ok().flatten()
         {
             return Ok(Some(manifest));
         }
