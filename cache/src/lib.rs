@@ -8,7 +8,8 @@
 //! ├── preimages/ab/<key>.json      what was asked; in place before the manifest
 //! ├── objects/ab/<digest>/...      the files of an artifact, read-only; keys with the same bytes share one
 //! ├── slots/<key>/                 work in hand, kept after an interruption:
-//! │                                lock preimage.json attempts.json request.json answer.json log.txt out/ progress/
+//! │                                lock preimage.json attempts.json request.json answer.json log.txt out/ progress/,
+//! │                                and while another machine fills it: ticket.json events.jsonl guest.lock
 //! ├── names/<recipe and step>.json the key last executed under a name
 //! ├── stat-cache                   digests of files outside the store, by their stat
 //! ├── aside/                       damaged records and objects that were taken out of use
@@ -45,7 +46,7 @@ pub use error::{Result, StoreError};
 pub use gc::{Freed, GcPlan};
 pub use hashing::FileHash;
 pub use lock::{Lease, Owner};
-pub use slot::{Claim, Slot, SlotPaths};
+pub use slot::{Claim, Entry, Guest, Slot, SlotPaths};
 pub use stat_cache::{StatCache, hash_file};
 pub use store::{Manifests, Store};
 pub use usage::{Usage, WorkInHand};

@@ -13,8 +13,11 @@ use crate::lock::{Attempt, Lease, Owner, SlotLock};
 use crate::store::{read_if_there, to_line};
 use crate::{Result, Store, StoreError};
 
+mod guest;
 mod paths;
 
+use guest::Leftovers;
+pub use guest::{Entry, Guest};
 pub use paths::SlotPaths;
 
 /// How often a slot may vanish under a claim before it gives up.
@@ -59,6 +62,10 @@ impl Store {
     /// # Errors
     /// When the operating system refuses.
     pub fn claim(&self, preimage: &Preimage) -> Result<Claim> {
+        self.claim_with(preimage, Leftovers::Clear)
+    }
+
+    fn claim_with(&self, preimage: &Preimage, leftovers: Leftovers) -> Result<Claim> {
         let key = preimage.key();
         let paths = SlotPaths::at(self.layout().slot(&key));
         if let Some(artifact) = self.lookup(&key)? {
@@ -77,7 +84,25 @@ impl Store {
             self.discard(paths.folder());
             return Ok(Claim::Hit(artifact));
         }
+        if leftovers == Leftovers::Clear || !paths.ticket().exists() {
+            if let Some(guest) = self.turn_out(&paths)? {
+                return Ok(Claim::Busy(guest));
+            }
+            self.clear(&paths)?;
+        }
         Slot::prepare(self.clone(), preimage.clone(), key, paths, lock, lease).map(Claim::Slot)
+    }
+
+    /// Removes what a claim finds absent or empty.
+    fn clear(&self, paths: &SlotPaths) -> Result<()> {
+        let disk = self.disk();
+        disk.remove_tree(&paths.out())?;
+        for stale in [paths.request(), paths.answer(), paths.events()] {
+            if stale.exists() {
+                disk.remove_file(&stale)?;
+            }
+        }
+        Ok(())
     }
 
     /// Claims a key; while somebody else is making it, asks `keep_waiting` and looks again every quarter second.
@@ -86,9 +111,13 @@ impl Store {
     /// # Errors
     /// When the operating system refuses.
     pub fn claim_wait(&self, preimage: &Preimage, keep_waiting: &dyn Fn(&Owner) -> bool) -> Result<Claim> {
+        self.wait_for(preimage, Leftovers::Clear, keep_waiting)
+    }
+
+    fn wait_for(&self, preimage: &Preimage, leftovers: Leftovers, keep_waiting: &dyn Fn(&Owner) -> bool) -> Result<Claim> {
         let mut pause = Duration::from_millis(4);
         loop {
-            match self.claim(preimage)? {
+            match self.claim_with(preimage, leftovers)? {
                 Claim::Busy(owner) if keep_waiting(&owner) => std::thread::sleep(pause),
                 claim => return Ok(claim),
             }
@@ -131,12 +160,6 @@ impl Slot {
     fn prepare(store: Store, preimage: Preimage, key: Key, paths: SlotPaths, mut lock: SlotLock, lease: Lease) -> Result<Self> {
         lock.sign()?;
         let disk = store.disk();
-        disk.remove_tree(&paths.out())?;
-        for stale in [paths.request(), paths.answer()] {
-            if stale.exists() {
-                disk.remove_file(&stale)?;
-            }
-        }
         disk.create_dir(&paths.out())?;
         disk.create_dir(&paths.progress())?;
         let resumed = fs::read_dir(paths.progress())?.next().is_some();

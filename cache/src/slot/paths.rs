@@ -44,6 +44,16 @@ impl SlotPaths {
         self.folder.join("answer.json")
     }
 
+    /// What a guest tells as it goes; absent when the slot is claimed.
+    pub fn events(&self) -> PathBuf {
+        self.folder.join("events.jsonl")
+    }
+
+    /// Who fills the slot on another machine.
+    pub fn ticket(&self) -> PathBuf {
+        self.folder.join("ticket.json")
+    }
+
     /// What is being made.
     pub(crate) fn preimage(&self) -> PathBuf {
         self.folder.join("preimage.json")
@@ -51,6 +61,11 @@ impl SlotPaths {
 
     pub(crate) fn lock(&self) -> PathBuf {
         self.folder.join("lock")
+    }
+
+    /// Held by the process that fills the slot on another machine.
+    pub(crate) fn guest_lock(&self) -> PathBuf {
+        self.folder.join("guest.lock")
     }
 
     pub(crate) fn attempts(&self) -> PathBuf {
