@@ -16,6 +16,7 @@ mod chat;
 mod diff;
 mod docs;
 mod doctor;
+mod executor;
 mod export;
 mod generate;
 mod graph;
@@ -94,6 +95,14 @@ enum Command {
         /// Where to answer.
         answer: PathBuf,
     },
+    /// Run the step of a slot that another machine claimed.
+    #[command(hide = true)]
+    Job {
+        /// The slot.
+        slot: PathBuf,
+        /// What its ticket says.
+        token: String,
+    },
 }
 
 /// Parses the arguments, runs the command, renders its error.
@@ -136,6 +145,10 @@ fn dispatch(command: Command, home: &Home) -> Result<ExitCode, CliError> {
         }
         Command::Step { request, answer } => {
             crate::exec::child::serve(registry(), &request, &answer).map_err(CliError::system)?;
+        }
+        Command::Job { slot, token } => {
+            let status = crate::exec::detached::serve(registry(), &slot, &token, &terminal::note).map_err(CliError::system)?;
+            return Ok(ExitCode::from(status));
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -10,6 +10,7 @@ mod hf;
 mod interruption;
 mod lineage;
 mod rerun;
+mod slurm;
 mod tidy;
 mod training;
 

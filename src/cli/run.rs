@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use plan::{Record, Resources, RunStatus};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use super::executor::ExecutorArguments;
 use super::load::{Loaded, RecipeArguments, load};
 use crate::error::{CliError, Fault};
 use crate::exec::journal::{Journal, Subscriber};
@@ -36,9 +37,12 @@ pub(super) struct Arguments {
     /// Print one JSON object per event.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    executor: ExecutorArguments,
 }
 
 pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<ExitCode, CliError> {
+    arguments.executor.check()?;
     let store = home.open_store()?;
     let loaded = load(&arguments.recipe, &store)?;
     for note in &loaded.evaluation.notes {
@@ -53,7 +57,11 @@ pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<ExitCode, CliErr
         signal_hook::flag::register_conditional_shutdown(signal, 130, stop.clone())?;
         signal_hook::flag::register(signal, stop.clone())?;
     }
-    let config = config(arguments, &loaded, store, run.clone(), stop.clone())?;
+    let elsewhere = arguments.executor.start(home, &run)?;
+    let mut config = config(arguments, &loaded, store, run.clone(), stop.clone())?;
+    if let Some((backend, capacity)) = elsewhere {
+        (config.backend, config.capacity) = (Some(backend), capacity);
+    }
     let path = home.journal(&run);
     let status = if arguments.json {
         let printer: Subscriber = Box::new(|record| {
@@ -110,6 +118,7 @@ fn config(
             cpus: arguments.threads.unwrap_or(threads),
             memory_mib: arguments.memory.unwrap_or_else(machine::total_memory_mib),
         },
+        backend: None,
         stop,
     })
 }

@@ -218,8 +218,7 @@ pub fn serve(registry: &Registry, folder: &Path, token: &str, say: &dyn Fn(&str)
     guest.start_anew().map_err(text)?;
     speak_into(&paths.log()).map_err(|error| error.to_string())?;
     let request = fs::read(paths.request()).map_err(|error| error.to_string())?;
-    let request: Request =
-        serde_json::from_slice(&request).map_err(|error| format!("{}: {error}", paths.request().display()))?;
+    let request: Request = serde_json::from_slice(&request).map_err(|error| format!("{}: {error}", paths.request().display()))?;
     let events = fs::OpenOptions::new().create(true).append(true).open(paths.events()).map_err(|error| error.to_string())?;
     let recorder = Recorder { events: Mutex::new(events.into_file()), stop: stop.clone() };
     let started = Instant::now();
@@ -264,7 +263,9 @@ fn arrive(paths: &SlotPaths, token: &str, stop: &AtomicBool) -> Result<Arrival, 
             Entry::Entered(guest) => {
                 return match Sealed::read(paths, token).map_err(|error| error.to_string())? {
                     // It was stopped, as at preemption, and is started again to go on.
-                    Some(Sealed { answer: Answer::Interrupted, .. }) if !stop.load(Ordering::Relaxed) => Ok(Arrival::Enter(guest)),
+                    Some(Sealed { answer: Answer::Interrupted, .. }) if !stop.load(Ordering::Relaxed) => {
+                        Ok(Arrival::Enter(guest))
+                    }
                     Some(_) => Ok(Arrival::Leave("this step has been answered before")),
                     None => Ok(Arrival::Enter(guest)),
                 };

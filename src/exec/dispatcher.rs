@@ -15,6 +15,7 @@ use plan::{
     StepSummary, Value, schedule,
 };
 
+use super::backend::Backend;
 use super::journal::Journal;
 use super::keying::{self, Done};
 use super::machine::Sampler;
@@ -45,6 +46,8 @@ pub struct RunConfig {
     pub device: String,
     /// Threads and memory the run may use.
     pub capacity: Resources,
+    /// Where steps run, when it is not here.
+    pub backend: Option<Arc<dyn Backend>>,
     /// Set to stop cleanly.
     pub stop: Arc<AtomicBool>,
 }
@@ -77,6 +80,7 @@ pub fn execute(plan: &Plan, config: RunConfig, journal: Journal) -> Outcome {
             run: config.run.clone(),
             program: config.program.clone(),
             device: config.device.clone(),
+            backend: config.backend.clone(),
             stop: config.stop.clone(),
         }),
         config,
@@ -200,6 +204,7 @@ impl Dispatcher<'_> {
     fn begin(&mut self, id: StepId, threads: u32) {
         let step = self.plan.step(id);
         let records = keying::inputs(self.plan, id, &self.done).expect("inputs of a ready step are done");
+        let needs = self.config.backend.as_ref().map(|backend| backend.grant(step.resources));
         let job = Job {
             step: id,
             name: step.name.clone(),
@@ -207,7 +212,8 @@ impl Dispatcher<'_> {
             preimage: self.keyed[&id].clone(),
             inputs: self.artifacts(id, &records),
             records,
-            threads,
+            threads: needs.map_or(threads, |needs| needs.cpus),
+            needs,
         };
         let (shared, sender) = (self.shared.clone(), self.sender.clone());
         let spawned = std::thread::Builder::new().name(step.name.clone()).spawn(move || worker::run(&shared, &job, &sender));

@@ -12,6 +12,7 @@ use std::time::Instant;
 use cache::{Claim, Slot, Store};
 use plan::{Event, InputRecord, Manifest, Place, Preimage, Provenance, StepId};
 
+use super::backend::{Backend, Finished, Needs, Order};
 use super::{child, journal};
 use crate::steps::{Closing, InputArtifact, Registry, Reporter, StepError, Work};
 
@@ -46,6 +47,8 @@ pub struct Shared {
     pub program: PathBuf,
     /// Device that tensors compute on.
     pub device: String,
+    /// Where steps run, when it is not here.
+    pub backend: Option<Arc<dyn Backend>>,
     /// Set when the run is asked to stop.
     pub stop: Arc<AtomicBool>,
 }
@@ -66,6 +69,8 @@ pub struct Job {
     pub inputs: Vec<InputArtifact>,
     /// Threads it has.
     pub threads: u32,
+    /// What it occupies where the backend runs it.
+    pub needs: Option<Needs>,
 }
 
 /// Runs a job and tells how it ended.
@@ -83,12 +88,16 @@ pub fn run(shared: &Shared, job: &Job, sender: &Sender<Message>) {
 fn attempt(shared: &Shared, job: &Job, sender: &Sender<Message>) -> Result<(Manifest, bool), StepError> {
     let reporter = Channel { step: job.step, sender: sender.clone(), stop: shared.stop.clone() };
     let told = std::cell::Cell::new(false);
-    let claim = shared.store.claim_wait(&job.preimage, &|owner| {
+    let keep_waiting = |owner: &cache::Owner| {
         if !told.replace(true) {
             reporter.log(&format!("waiting: {owner} is running the same step"));
         }
         !reporter.should_stop()
-    });
+    };
+    let claim = match &shared.backend {
+        Some(_) => shared.store.claim_in_flight(&job.preimage, &keep_waiting),
+        None => shared.store.claim_wait(&job.preimage, &keep_waiting),
+    };
     let slot = match claim.map_err(StepError::failed)? {
         Claim::Hit(artifact) => return Ok((artifact.manifest, true)),
         Claim::Slot(slot) => slot,
@@ -97,16 +106,16 @@ fn attempt(shared: &Shared, job: &Job, sender: &Sender<Message>) -> Result<(Mani
     reporter.event(Event::StepStarted { step: job.step, key: slot.key(), threads: job.threads, resumed: slot.resumed() });
     let started = Instant::now();
     let result = execute(shared, job, &slot, &reporter);
-    let seconds = started.elapsed().as_secs_f64();
+    let seconds = result.as_ref().map_or(started.elapsed().as_secs_f64(), |finished| finished.seconds);
     slot.add_seconds(seconds).map_err(StepError::failed)?;
     match result {
-        Ok(closing) => {
+        Ok(Finished { closing, host, .. }) => {
             let provenance = Provenance {
                 run: shared.run.clone(),
                 step: job.name.clone(),
                 finished_ms: journal::now_ms(),
                 seconds: slot.attempts_seconds().map_err(StepError::failed)?,
-                host: host(),
+                host,
                 device: shared.device.clone(),
                 threads: job.threads,
                 program: env!("CARGO_PKG_VERSION").into(),
@@ -122,22 +131,35 @@ fn attempt(shared: &Shared, job: &Job, sender: &Sender<Message>) -> Result<(Mani
     }
 }
 
-fn execute(shared: &Shared, job: &Job, slot: &Slot, reporter: &Channel) -> Result<Closing, StepError> {
+fn execute(shared: &Shared, job: &Job, slot: &Slot, reporter: &Channel) -> Result<Finished, StepError> {
+    if let (Some(backend), Some(needs)) = (&shared.backend, job.needs) {
+        let request = request(shared, job, slot).with_whole_paths().map_err(StepError::failed)?;
+        let order = Order { run: &shared.run, step: &job.name, request, needs };
+        return Ok(backend.execute(&order, slot, reporter)?);
+    }
+    let started = Instant::now();
+    let closing = execute_here(shared, job, slot, reporter)?;
+    Ok(Finished { closing, host: host(), seconds: started.elapsed().as_secs_f64() })
+}
+
+/// What a process of its own is asked.
+fn request(shared: &Shared, job: &Job, slot: &Slot) -> child::Request {
+    child::Request {
+        kind: job.preimage.kind.clone(),
+        version: job.preimage.version,
+        params: job.preimage.params.clone(),
+        inputs: job.inputs.iter().cloned().map(Into::into).collect(),
+        out: slot.out(),
+        progress: slot.progress(),
+        threads: job.threads.max(1) as usize,
+        device: shared.device.clone(),
+    }
+}
+
+fn execute_here(shared: &Shared, job: &Job, slot: &Slot, reporter: &Channel) -> Result<Closing, StepError> {
     let threads = job.threads.max(1) as usize;
     match job.place {
-        Place::Child => {
-            let request = child::Request {
-                kind: job.preimage.kind.clone(),
-                version: job.preimage.version,
-                params: job.preimage.params.clone(),
-                inputs: job.inputs.iter().cloned().map(Into::into).collect(),
-                out: slot.out(),
-                progress: slot.progress(),
-                threads,
-                device: shared.device.clone(),
-            };
-            child::run(&shared.program, &request, slot, reporter)
-        }
+        Place::Child => child::run(&shared.program, &request(shared, job, slot), slot, reporter),
         Place::Thread => {
             let kind = shared.registry.get(&job.preimage.kind).expect("a plan holds registered kinds only");
             let work = Work {

@@ -10,18 +10,18 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 /// What a program said.
 #[derive(Debug)]
-pub struct Said {
+pub(super) struct Said {
     /// Standard output.
-    pub out: String,
+    pub(super) out: String,
     /// Standard error, without white space around it.
-    pub err: String,
+    pub(super) err: String,
     /// How it ended.
-    pub status: ExitStatus,
+    pub(super) status: ExitStatus,
 }
 
 impl Said {
     /// What went wrong, in the program's own words.
-    pub fn trouble(&self, program: &str) -> String {
+    pub(super) fn trouble(&self, program: &str) -> String {
         match self.err.is_empty() {
             true => format!("{program} ended with status {} without a word", self.status.code().unwrap_or(-1)),
             false => self.err.clone(),
@@ -33,7 +33,7 @@ impl Said {
 ///
 /// # Errors
 /// If it cannot be started, or takes too long.
-pub fn run(program: &str, arguments: &[String]) -> io::Result<Said> {
+pub(super) fn run(program: &str, arguments: &[String]) -> io::Result<Said> {
     let named = |error: io::Error| io::Error::new(error.kind(), format!("`{program}` cannot be run: {error}"));
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 
 /// A job, or one task of a job array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct JobId {
+pub(super) struct JobId {
     /// The job, or the array.
-    pub job: u64,
+    pub(super) job: u64,
     /// The task of an array.
-    pub task: Option<u32>,
+    pub(super) task: Option<u32>,
 }
 
 impl fmt::Display for JobId {
@@ -38,7 +38,7 @@ impl std::str::FromStr for JobId {
 
 /// Where a job stands, in the words of Slurm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub(super) enum State {
     /// It waits for its turn.
     Pending,
     /// A person holds it back.
@@ -73,7 +73,7 @@ pub enum State {
 
 impl State {
     /// From a state and a reason as `squeue` prints them.
-    pub fn parse(state: &str, reason: &str) -> Self {
+    pub(super) fn parse(state: &str, reason: &str) -> Self {
         let state = state.split_whitespace().next().unwrap_or_default().trim_end_matches('+');
         match state.to_ascii_uppercase().as_str() {
             "PENDING" | "REQUEUED" | "REQUEUE_HOLD" | "REQUEUE_FED" | "SPECIAL_EXIT" => {
@@ -103,7 +103,7 @@ impl State {
     }
 
     /// Whether it has ended for good.
-    pub const fn is_final(self) -> bool {
+    pub(super) const fn is_final(self) -> bool {
         matches!(
             self,
             Self::Completed
@@ -119,24 +119,24 @@ impl State {
 
 /// One line of `squeue`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
+pub(super) struct Row {
     /// Where it stands.
-    pub state: State,
+    pub(super) state: State,
     /// The state as printed.
-    pub word: String,
+    pub(super) word: String,
     /// Why it waits; empty when there is nothing to say.
-    pub reason: String,
+    pub(super) reason: String,
     /// The node it is on; empty when it is on none.
-    pub node: String,
+    pub(super) node: String,
     /// What it was submitted with.
-    pub comment: String,
+    pub(super) comment: String,
 }
 
 /// What [`rows`] reads: job, state, reason, node, comment.
-pub const FORMAT: &str = "%i|%T|%r|%N|%k";
+pub(super) const FORMAT: &str = "%i|%T|%r|%N|%k";
 
 /// Reads what `squeue --format=FORMAT` printed. Gives the rows, and how many lines were none.
-pub fn rows(text: &str) -> (BTreeMap<JobId, Row>, usize) {
+pub(super) fn rows(text: &str) -> (BTreeMap<JobId, Row>, usize) {
     let mut found = BTreeMap::new();
     let mut odd = 0;
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -158,7 +158,7 @@ pub fn rows(text: &str) -> (BTreeMap<JobId, Row>, usize) {
 }
 
 /// The job that `sbatch --parsable` printed; sites wrap it and print more.
-pub fn submitted(text: &str) -> Option<u64> {
+pub(super) fn submitted(text: &str) -> Option<u64> {
     text.lines().rev().map(str::trim).find_map(|line| {
         let line = line.strip_prefix("Submitted batch job ").unwrap_or(line);
         line.split(';').next().unwrap_or_default().trim().parse().ok()
@@ -167,7 +167,7 @@ pub fn submitted(text: &str) -> Option<u64> {
 
 /// How a refused submission is to be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub(super) enum Refusal {
     /// It may pass.
     Transient,
     /// It will be refused again.
@@ -197,21 +197,21 @@ const TRANSIENT: [&str; 17] = [
 
 impl Refusal {
     /// From the words of `sbatch`.
-    pub fn of(words: &str) -> Self {
+    pub(super) fn of(words: &str) -> Self {
         let words = words.to_ascii_lowercase();
         if TRANSIENT.iter().any(|known| words.contains(known)) { Self::Transient } else { Self::Permanent }
     }
 }
 
 /// Most tasks of an array, from `scontrol show config`: indices are below `MaxArraySize`. 1 where arrays are off or nothing is said.
-pub fn max_array(text: &str) -> u32 {
+pub(super) fn max_array(text: &str) -> u32 {
     let mut lines = text.lines().filter_map(|line| line.split_once('='));
     let value = lines.find(|(name, _)| name.trim() == "MaxArraySize").map(|(_, value)| value.trim());
     value.and_then(|value| value.parse().ok()).unwrap_or(1).max(1)
 }
 
 /// Threads and memory in MiB of the largest node, from `sinfo --Node --format="%c %m"`.
-pub fn largest_node(text: &str) -> Option<(u32, u64)> {
+pub(super) fn largest_node(text: &str) -> Option<(u32, u64)> {
     let number = |text: &str| text.trim_end_matches('+').parse::<u64>().ok();
     let nodes = text.lines().filter_map(|line| {
         let (cpus, memory) = line.trim().split_once(' ')?;

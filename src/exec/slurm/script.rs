@@ -14,24 +14,24 @@ const SHORT: u64 = 4 * WARNED;
 
 /// One step of a submission.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Task {
+pub(super) struct Task {
     /// Its slot.
-    pub slot: PathBuf,
+    pub(super) slot: PathBuf,
     /// What its ticket says.
-    pub token: String,
+    pub(super) token: String,
     /// Its name.
-    pub step: String,
+    pub(super) step: String,
     /// What it occupies.
-    pub needs: Needs,
+    pub(super) needs: Needs,
 }
 
 /// A text as one word of a shell.
-pub fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// The script for one task, or for an array of them.
-pub fn script(options: &Options, tasks: &[Task]) -> String {
+pub(super) fn script(options: &Options, tasks: &[Task]) -> String {
     let mut text = String::from("#!/bin/bash\n");
     let program = quoted(&options.program.to_string_lossy());
     let threads = tasks.first().map_or(1, |task| task.needs.cpus);
@@ -55,7 +55,7 @@ pub fn script(options: &Options, tasks: &[Task]) -> String {
 }
 
 /// What `sbatch` is told of the tasks, which all need the same. `batch` names the submission.
-pub fn arguments(options: &Options, tasks: &[Task], batch: &str, script: &Path) -> Vec<String> {
+pub(super) fn arguments(options: &Options, tasks: &[Task], batch: &str, script: &Path) -> Vec<String> {
     let needs = tasks.first().map_or(Needs { cpus: 1, memory_mib: 1, gpus: 0, seconds: None }, |task| task.needs);
     let about = match tasks {
         [task] => task.step.clone(),
@@ -91,7 +91,7 @@ pub fn arguments(options: &Options, tasks: &[Task], batch: &str, script: &Path) 
 }
 
 /// The name that all jobs of a run share: what `squeue --name` takes.
-pub fn job_name(run: &str) -> String {
+pub(super) fn job_name(run: &str) -> String {
     run.chars().map(|letter| if letter.is_ascii_alphanumeric() || "._-".contains(letter) { letter } else { '_' }).collect()
 }
 
@@ -102,8 +102,25 @@ fn time(seconds: u64) -> String {
 
 /// Options of `sbatch` that this program gives itself, or that it could not follow a job with.
 const OWN: [&str; 19] = [
-    "--array", "-a", "--job-name", "-J", "--comment", "--parsable", "--wrap", "--wait", "-W", "--clusters", "-M", "--chdir", "-D",
-    "--output", "-o", "--help", "-h", "--test-only", "--version",
+    "--array",
+    "-a",
+    "--job-name",
+    "-J",
+    "--comment",
+    "--parsable",
+    "--wrap",
+    "--wait",
+    "-W",
+    "--clusters",
+    "-M",
+    "--chdir",
+    "-D",
+    "--output",
+    "-o",
+    "--help",
+    "-h",
+    "--test-only",
+    "--version",
 ];
 
 /// Splits further options as a shell does, quotes and backslashes included.
@@ -137,8 +154,8 @@ pub fn split_arguments(text: &str) -> Result<Vec<String>, String> {
     }
     for word in &words {
         let name = word.split('=').next().unwrap_or_default();
-        let is_own = |own: &&str| name == *own || (own.len() == 2 && !word.starts_with("--") && word.starts_with(*own));
-        if let Some(own) = OWN.iter().find(is_own) {
+        let is_own = |own: &str| name == own || (own.len() == 2 && !word.starts_with("--") && word.starts_with(own));
+        if let Some(own) = OWN.iter().find(|own| is_own(own)) {
             return Err(format!("`{own}` cannot be given to sbatch: the workbench decides it"));
         }
     }

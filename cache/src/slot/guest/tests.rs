@@ -35,7 +35,10 @@ fn what_a_guest_made_outlives_the_claim() {
     let second = claim(&store, 1);
     assert!(second.in_flight());
     let read = |path: &Path| paths.read_fresh(path).unwrap().unwrap();
-    assert_eq!((read(&paths.ticket()), read(&paths.request()), read(&paths.answer())), (b"who".into(), b"do".into(), b"done".into()));
+    assert_eq!(
+        (read(&paths.ticket()), read(&paths.request()), read(&paths.answer())),
+        (b"who".into(), b"do".into(), b"done".into())
+    );
     assert_eq!(commit(second).unwrap().manifest.files.len(), 1);
     assert!(matches!(Guest::enter(&paths).unwrap(), Entry::Gone));
 }

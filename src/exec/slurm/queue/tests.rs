@@ -95,7 +95,8 @@ fn refusals_are_told_from_troubles() {
 
 #[test]
 fn the_cluster_tells_its_limits() {
-    let text = "Configuration data as of 2026-01-01T00:00:00\nMailProg                = /bin/mail\nMaxArraySize            = 10001\n";
+    let text =
+        "Configuration data as of 2026-01-01T00:00:00\nMailProg                = /bin/mail\nMaxArraySize            = 10001\n";
     assert_eq!(max_array(text), 10001);
     assert_eq!(max_array("MaxArraySize = 0\n"), 1);
     assert_eq!(max_array("slurm_load_ctl_conf error"), 1);

@@ -41,7 +41,9 @@ fn a_single_step_has_its_own_words() {
         assert!(arguments.contains(&expected.to_owned()), "{expected} is not in {arguments:?}");
     }
     assert_eq!(arguments[arguments.len() - 2..], ["--qos=low", "/x/b1.sh"]);
-    assert!(!arguments.iter().any(|argument| ["--array", "--time", "--gres", "--account"].iter().any(|no| argument.starts_with(no))));
+    assert!(
+        !arguments.iter().any(|argument| ["--array", "--time", "--gres", "--account"].iter().any(|no| argument.starts_with(no)))
+    );
 }
 
 #[test]
@@ -87,7 +89,10 @@ fn a_script_starts_the_step_of_its_index() {
 fn further_options_are_split_as_by_a_shell() {
     let split = |text: &str| split_arguments(text).unwrap();
     assert!(split("  ").is_empty());
-    assert_eq!(split("--qos=low  -C 'a b' --reservation=\"x\\\"y\" -x''"), ["--qos=low", "-C", "a b", "--reservation=x\"y", "-x"]);
+    assert_eq!(
+        split("--qos=low  -C 'a b' --reservation=\"x\\\"y\" -x''"),
+        ["--qos=low", "-C", "a b", "--reservation=x\"y", "-x"]
+    );
     assert_eq!(split(r"--nodelist=a\ b"), ["--nodelist=a b"]);
     for (text, part) in [
         ("--qos='low", "not closed"),

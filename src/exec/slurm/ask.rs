@@ -1,0 +1,71 @@
+//! The questions and commands that Slurm gets: one program each. It keeps no state.
+
+use std::collections::BTreeMap;
+
+use super::command;
+use super::controller::{Limits, Stop};
+use super::queue::{self, JobId, Row};
+
+/// All jobs of these names that Slurm still knows, ended ones included.
+///
+/// # Errors
+/// If `squeue` gives no answer; that says nothing about jobs.
+pub(super) fn jobs(names: &[String]) -> Result<BTreeMap<JobId, Row>, String> {
+    // SAFETY: it cannot fail.
+    let user = unsafe { libc::getuid() };
+    let arguments = [
+        "--noheader".to_owned(),
+        "--array".to_owned(),
+        "--states=all".to_owned(),
+        format!("--user={user}"),
+        format!("--name={}", names.join(",")),
+        format!("--format={}", queue::FORMAT),
+    ];
+    let said = command::run("squeue", &arguments).map_err(|error| error.to_string())?;
+    if said.status.success() { Ok(queue::rows(&said.out).0) } else { Err(said.trouble("squeue")) }
+}
+
+/// Tells jobs called `name` to stop, or cancels them.
+///
+/// # Errors
+/// If `scancel` cannot be run. That some job has ended meanwhile is no error.
+pub(super) fn cancel(how: Stop, name: &str, jobs: &[JobId]) -> Result<(), String> {
+    let ids = jobs.iter().map(ToString::to_string);
+    let commands: &[&[&str]] = match how {
+        Stop::No => return Ok(()),
+        // The batch process is the step itself.
+        Stop::Ask => &[&["--state=PENDING"], &["--state=RUNNING", "--signal=TERM", "--batch"]],
+        Stop::Kill => &[&[]],
+    };
+    for options in commands {
+        let mut arguments = vec![format!("--name={name}")];
+        arguments.extend(options.iter().map(|&option| option.to_owned()).chain(ids.clone()));
+        command::run("scancel", &arguments).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+/// What the site allows. `partition` is the one that jobs go to, if it was named.
+///
+/// # Errors
+/// If Slurm cannot be reached.
+pub(super) fn limits(partition: Option<&str>) -> Result<Limits, String> {
+    let ask = |program: &str, arguments: &[String]| {
+        let said = command::run(program, arguments).map_err(|error| error.to_string())?;
+        if said.status.success() { Ok(said.out) } else { Err(said.trouble(program)) }
+    };
+    let config = ask("scontrol", &["show".into(), "config".into()])?;
+    let mut arguments = vec!["--noheader".to_owned(), "--Node".to_owned(), "--format=%c %m".to_owned()];
+    arguments.extend(partition.map(|partition| format!("--partition={partition}")));
+    let nodes = ask("sinfo", &arguments)?;
+    // A partition that does not exist has no nodes; sbatch will say so.
+    let (cpus, memory_mib) = queue::largest_node(&nodes).unwrap_or((1, 1024));
+    Ok(Limits { array: queue::max_array(&config), cpus, memory_mib })
+}
+
+/// The status that a job ended with, as Slurm writes it; none when it is not known any more.
+pub(super) fn exit_code(job: JobId) -> Option<String> {
+    let said = command::run("scontrol", &["--oneliner".into(), "show".into(), "job".into(), job.to_string()]).ok()?;
+    let code = said.out.split_whitespace().find_map(|word| word.strip_prefix("ExitCode="))?;
+    Some(code.split(':').next().unwrap_or(code).to_owned())
+}
