@@ -88,6 +88,7 @@ pub fn execute(plan: &Plan, config: RunConfig, journal: Journal) -> Outcome {
         hits: 0,
         failed: 0,
         interrupted: false,
+        halted: false,
         started: Instant::now(),
     };
     dispatcher.run(&receiver)
@@ -107,6 +108,8 @@ struct Dispatcher<'a> {
     hits: u64,
     failed: u64,
     interrupted: bool,
+    // Whether some step was stopped before its end.
+    halted: bool,
     started: Instant,
 }
 
@@ -143,8 +146,8 @@ impl Dispatcher<'_> {
             }
         }
         let status = match (self.failed, self.interrupted && !self.schedule.is_complete()) {
-            (0, false) => RunStatus::Succeeded,
-            (0, true) => RunStatus::Interrupted,
+            (0, false) if !self.halted => RunStatus::Succeeded,
+            (0, _) => RunStatus::Interrupted,
             _ => RunStatus::Failed,
         };
         let (executed, hits, failed) = (self.executed, self.hits, self.failed);
@@ -269,6 +272,7 @@ impl Dispatcher<'_> {
                     Ended::Done(manifest, hit, seconds) => self.conclude(id, *manifest, hit, Some(seconds)),
                     Ended::Failed(error, seconds) => self.fail(id, error, seconds),
                     Ended::Interrupted => {
+                        self.halted = true;
                         self.schedule.finish(id, schedule::Outcome::Interrupted);
                         self.journal.publish(Event::StepInterrupted { step: id });
                     }

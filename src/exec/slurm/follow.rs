@@ -208,24 +208,19 @@ impl Follower<'_> {
 
     /// Says where the job stands, when that is news.
     fn tell_state(&self, job: JobId, view: &View, told: String) -> String {
-        let Some(row) = view.row.as_ref().filter(|_| view.missed == 0) else {
-            let text = format!("Slurm job {job} is in the queue");
-            if told.is_empty() {
-                self.reporter.log(&text);
-                return text;
+        let state = view.row.as_ref().filter(|_| view.missed == 0).map(|row| (row.state, row));
+        let text = match state {
+            Some((State::Pending | State::NeverSatisfied, row)) if !row.reason.is_empty() => {
+                format!("Slurm job {job} waits: {}", row.reason)
             }
-            return told;
-        };
-        let reason = if row.reason.is_empty() { &row.word } else { &row.reason };
-        let text = match row.state {
-            State::Pending | State::NeverSatisfied => format!("Slurm job {job} waits: {reason}"),
-            State::Held => {
-                format!("Slurm job {job} is held back ({reason}); `scontrol release {job}` lets it go on")
+            Some((State::Held, row)) => {
+                format!("Slurm job {job} is held back ({}); `scontrol release {job}` lets it go on", row.reason)
             }
-            State::LaunchFailed => format!("Slurm job {job} is held back ({reason})"),
-            State::Running => format!("Slurm job {job} runs on {}", row.node),
-            State::Suspended => format!("Slurm job {job} is suspended"),
-            State::Unknown => format!("Slurm job {job} is {}, which is not understood", row.word),
+            Some((State::LaunchFailed, row)) => format!("Slurm job {job} is held back ({})", row.reason),
+            Some((State::Running, row)) => format!("Slurm job {job} runs on {}", row.node),
+            Some((State::Suspended, _)) => format!("Slurm job {job} is suspended"),
+            Some((State::Unknown, row)) => format!("Slurm job {job} is {}, which is not understood", row.word),
+            _ if told.is_empty() => format!("Slurm job {job} is in the queue"),
             _ => return told,
         };
         if text != told {
