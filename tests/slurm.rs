@@ -198,6 +198,16 @@ fn job_process(bench: &Bench) -> u32 {
     pids[0] as u32
 }
 
+/// As if the run had been killed before `sbatch` told it which job it is.
+fn forget_job(bench: &Bench) {
+    for slot in std::fs::read_dir(bench.path(".workbench/store/slots")).unwrap() {
+        let path = slot.unwrap().path().join("ticket.json");
+        let mut ticket: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        ticket["handle"] = serde_json::Value::Null;
+        std::fs::write(&path, ticket.to_string()).unwrap();
+    }
+}
+
 /// Tokens of a training that takes some seconds.
 const SECONDS: u32 = 256_000;
 
@@ -270,6 +280,27 @@ fn interrupted_runs_go_on_from_their_progress() {
     assert_eq!(done.ran.executed, ["base"]);
     assert_eq!(cluster.all().len(), before + 1);
 
+    // Before any task of an array has begun: others hold the node.
+    let waiting = bench(FAN);
+    waiting.run_ok(&["r.rhai"]);
+    waiting.write("r.rhai", &FAN.replace("0.3", "0.31"));
+    let other = cluster.ask("sbatch", &["--parsable", "--exclusive", "--output=/dev/null", "--wrap=sleep 600"]);
+    let out = std::fs::File::create(waiting.path("cut.jsonl")).unwrap();
+    let mut child = cluster
+        .command(&waiting, &["run", "--json", "r.rhai", "--executor", "slurm"])
+        .stdout(out)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_until("an array that waits", || cluster.live().len() == 5);
+    let asked = Instant::now();
+    signal(child.id(), "INT");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
+    assert_eq!(cluster.live(), [other.trim()]);
+    cluster.ask("scancel", &[other.trim()]);
+    assert!(cluster.run_ok(&waiting).ran.executed.len() >= 4);
+
     // Cancelled by somebody else, and killed on its node.
     let there = training(SECONDS);
     let mut child = cluster.start_training(&there);
@@ -298,6 +329,7 @@ fn jobs_outlive_a_killed_run_and_are_taken_over() {
     child.wait().unwrap();
     let before = cluster.all();
     assert_eq!(cluster.live(), job);
+    forget_job(&there);
     let done = cluster.run_ok(&there);
     assert!(done.tells(&format!("takes over Slurm job {}", job[0])), "{:?}", done.said);
     assert_eq!(done.ran.digests, whole.digests);

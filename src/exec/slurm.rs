@@ -19,7 +19,7 @@ mod follow;
 mod queue;
 mod script;
 
-use controller::{Controller, Stop};
+use controller::Controller;
 use follow::{End, Follower};
 use queue::JobId;
 use script::Task;
@@ -115,7 +115,7 @@ impl Slurm {
             && let Some(job) = handle(ticket)
         {
             // If it cannot be cancelled, it leaves when it misses its ticket.
-            let _ = ask::cancel(Stop::Ask, &script::job_name(&ticket.run), &[job]);
+            let _ = ask::stop(&script::job_name(&ticket.run), &[job]);
         }
         let mut told = false;
         while let Some(owner) = slot.evict().map_err(Failure::here)? {
@@ -218,9 +218,7 @@ pub fn cancel(store: &Store, run: &str) -> Result<Vec<String>, String> {
             steps.push(ticket.step);
         }
     }
-    for jobs in jobs.chunks(controller::MOST_NAMED) {
-        ask::cancel(Stop::Ask, &script::job_name(run), jobs)?;
-    }
+    ask::stop(&script::job_name(run), &jobs)?;
     Ok(steps)
 }
 

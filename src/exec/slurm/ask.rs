@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::command;
-use super::controller::{Limits, Stop};
-use super::queue::{self, JobId, Row};
+use super::controller::{Limits, MOST_NAMED};
+use super::queue::{self, JobId, Row, State};
 
 /// All jobs of these names that Slurm still knows, ended ones included.
 ///
@@ -25,22 +25,53 @@ pub(super) fn jobs(names: &[String]) -> Result<BTreeMap<JobId, Row>, String> {
     if said.status.success() { Ok(queue::rows(&said.out).0) } else { Err(said.trouble("squeue")) }
 }
 
-/// Tells jobs called `name` to stop, or cancels them.
+/// How a job is told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tell {
+    /// SIGTERM for the batch process, which is the step itself: it saves and ends when it has.
+    Save,
+    /// It leaves the queue. One that runs gets SIGTERM as well, and soon SIGKILL.
+    Cancel,
+}
+
+impl Tell {
+    /// The gentlest way for a job of this state; it may not have been seen yet.
+    pub(super) fn gently(state: Option<State>) -> Self {
+        match state {
+            Some(State::Running | State::Suspended | State::Ending | State::Unknown) => Self::Save,
+            _ => Self::Cancel,
+        }
+    }
+}
+
+/// Tells jobs to stop. Jobs are named by id alone: with further conditions `scancel` takes all waiting tasks of an array for one.
 ///
 /// # Errors
 /// If `scancel` cannot be run. That some job has ended meanwhile is no error.
-pub(super) fn cancel(how: Stop, name: &str, jobs: &[JobId]) -> Result<(), String> {
-    let ids = jobs.iter().map(ToString::to_string);
-    let commands: &[&[&str]] = match how {
-        Stop::No => return Ok(()),
-        // The batch process is the step itself.
-        Stop::Ask => &[&["--state=PENDING"], &["--state=RUNNING", "--signal=TERM", "--batch"]],
-        Stop::Kill => &[&[]],
+pub(super) fn tell(how: Tell, jobs: &[JobId]) -> Result<(), String> {
+    let options: &[&str] = match how {
+        Tell::Save => &["--signal=TERM", "--batch"],
+        Tell::Cancel => &[],
     };
-    for options in commands {
-        let mut arguments = vec![format!("--name={name}")];
-        arguments.extend(options.iter().map(|&option| option.to_owned()).chain(ids.clone()));
-        command::run("scancel", &arguments).map_err(|error| error.to_string())?;
+    let ids = jobs.iter().map(ToString::to_string);
+    let arguments: Vec<String> = options.iter().map(|&option| option.to_owned()).chain(ids).collect();
+    command::run("scancel", &arguments).map(drop).map_err(|error| error.to_string())
+}
+
+/// Tells the jobs called `name` among these that have not ended to stop and save, by what the queue says of them now.
+///
+/// # Errors
+/// If Slurm cannot be reached.
+pub(super) fn stop(name: &str, jobs: &[JobId]) -> Result<(), String> {
+    let rows = self::jobs(&[name.to_owned()])?;
+    for how in [Tell::Cancel, Tell::Save] {
+        let live = jobs
+            .iter()
+            .filter(|job| rows.get(job).is_some_and(|row| !row.state.is_final() && Tell::gently(Some(row.state)) == how));
+        let live: Vec<JobId> = live.copied().collect();
+        for some in live.chunks(MOST_NAMED) {
+            tell(how, some)?;
+        }
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::Options;
+use super::ask::Tell;
 use super::queue::{JobId, Row};
 use super::script::Task;
 use crate::exec::backend::{Class, Failure};
@@ -79,7 +80,7 @@ struct Entry {
     seen: Instant,
     changed: Instant,
     stop: Stop,
-    told: Option<(Stop, Instant)>,
+    told: Option<(Tell, Instant)>,
 }
 
 /// How a job stands, for the thread that waits for it.

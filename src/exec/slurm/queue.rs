@@ -132,6 +132,9 @@ pub(super) struct Row {
     pub(super) comment: String,
 }
 
+/// Longest range of tasks that is believed.
+const MOST_LISTED: u32 = 10_000_000;
+
 /// What [`rows`] reads: job, state, reason, node, comment.
 pub(super) const FORMAT: &str = "%i|%T|%r|%N|%k";
 
@@ -145,16 +148,37 @@ pub(super) fn rows(text: &str) -> (BTreeMap<JobId, Row>, usize) {
             odd += 1;
             continue;
         };
-        let Ok(id) = id.parse::<JobId>() else {
+        let Some(ids) = tasks(id) else {
             odd += 1;
             continue;
         };
         let said = |text: &str| if matches!(text, "None" | "(null)" | "N/A") { String::new() } else { text.to_owned() };
         let (node, comment) = (cells.next().map(said).unwrap_or_default(), cells.next().map(said).unwrap_or_default());
         let row = Row { state: State::parse(word, reason), word: word.to_owned(), reason: said(reason), node, comment };
-        found.insert(id, row);
+        found.extend(ids.into_iter().map(|id| (id, row.clone())));
     }
     (found, odd)
+}
+
+/// The jobs of a line: one, or all tasks of an array that Slurm keeps together (`7_[0-3,9%2]`), as it does those that were
+/// cancelled before they began.
+fn tasks(text: &str) -> Option<Vec<JobId>> {
+    let Some((job, list)) = text.strip_suffix(']').and_then(|text| text.split_once("_[")) else {
+        return text.parse().ok().map(|id| vec![id]);
+    };
+    let job = job.parse().ok()?;
+    let list = list.split('%').next().unwrap_or_default();
+    let mut ids = Vec::new();
+    for part in list.split(',') {
+        let (range, step) = part.split_once(':').unwrap_or((part, "1"));
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last, step) = (first.parse::<u32>().ok()?, last.parse::<u32>().ok()?, step.parse::<usize>().ok()?);
+        if step == 0 || first > last || last - first > MOST_LISTED {
+            return None;
+        }
+        ids.extend((first..=last).step_by(step).map(|task| JobId { job, task: Some(task) }));
+    }
+    Some(ids)
 }
 
 /// The job that `sbatch --parsable` printed; sites wrap it and print more.

@@ -8,9 +8,10 @@ use super::choose::Action;
 use super::{MOST_NAMED, Phase, Retry, SHORTEST, Shared, Stop, TRY_FOR};
 use crate::exec::backend::{Class, Failure};
 use crate::exec::detached::new_token;
+use crate::exec::slurm::ask::{self, Tell};
+use crate::exec::slurm::command;
 use crate::exec::slurm::queue::{self, JobId, Refusal};
 use crate::exec::slurm::script::{self, Task};
-use crate::exec::slurm::{ask, command};
 
 pub(super) fn go(shared: &Shared) {
     loop {
@@ -30,7 +31,7 @@ pub(super) fn go(shared: &Shared) {
                 submit(shared, Retry { batch: new_token(&shared.options.run), tasks, since: now, after: now, tries: 0 });
             }
             Action::Retry(retry) => submit_again(shared, retry),
-            Action::Tell(how, name, jobs) => tell(shared, how, &name, &jobs),
+            Action::Tell(how, jobs) => tell(shared, how, &jobs),
             Action::Look => look(shared),
             Action::Wait(_) => {}
             Action::End => return,
@@ -140,8 +141,8 @@ fn put_off(shared: &Shared, attempt: Retry, words: String) {
     state.retries.push(Retry { after: Instant::now() + pause, tries: attempt.tries + 1, ..attempt });
 }
 
-fn tell(shared: &Shared, how: Stop, name: &str, jobs: &[JobId]) {
-    let troubles: Vec<String> = jobs.chunks(MOST_NAMED).filter_map(|jobs| ask::cancel(how, name, jobs).err()).collect();
+fn tell(shared: &Shared, how: Tell, jobs: &[JobId]) {
+    let troubles: Vec<String> = jobs.chunks(MOST_NAMED).filter_map(|jobs| ask::tell(how, jobs).err()).collect();
     let mut state = shared.lock();
     state.pause = SHORTEST;
     if let Some(words) = troubles.into_iter().next() {

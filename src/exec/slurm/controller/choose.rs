@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Entry, LONGEST_WINDOW, Limits, MOST_TASKS, Phase, Retry, SHORTEST, State, Stop, TELL_EVERY, WINDOW};
+use crate::exec::slurm::ask::Tell;
 use crate::exec::slurm::queue::JobId;
 use crate::exec::slurm::script::Task;
 
@@ -13,8 +14,8 @@ pub(super) enum Action {
     Submit(Vec<Task>),
     /// Submit these again, unless they arrived after all.
     Retry(Retry),
-    /// Tell jobs of one name to stop, or cancel them.
-    Tell(Stop, String, Vec<JobId>),
+    /// Tell jobs to stop.
+    Tell(Tell, Vec<JobId>),
     /// Ask the queue.
     Look,
     /// Wait, unless woken.
@@ -28,9 +29,10 @@ impl State {
         if self.closed {
             return Action::End;
         }
-        for how in [Stop::Kill, Stop::Ask] {
-            if let Some((name, jobs)) = self.to_tell(how, now) {
-                return Action::Tell(how, name, jobs);
+        for how in [Tell::Cancel, Tell::Save] {
+            let jobs = self.to_tell(how, now);
+            if !jobs.is_empty() {
+                return Action::Tell(how, jobs);
             }
         }
         if let Some(due) = self.retries.iter().position(|retry| retry.after <= now) {
@@ -60,21 +62,26 @@ impl State {
         Action::Wait(wait.max(Duration::from_millis(1)))
     }
 
-    /// The jobs of one name to tell so now; again from time to time, since one may begin between two commands.
-    fn to_tell(&mut self, how: Stop, now: Instant) -> Option<(String, Vec<JobId>)> {
-        let mut found: Option<(String, Vec<JobId>)> = None;
+    /// The jobs to tell so now; again from time to time, since one may begin between two looks.
+    fn to_tell(&mut self, how: Tell, now: Instant) -> Vec<JobId> {
+        let mut jobs = Vec::new();
         for entry in self.entries.values_mut() {
             let Phase::Submitted(job) = entry.phase else { continue };
-            let ended = entry.row.as_ref().is_some_and(|row| row.state.is_final());
-            let due = entry.told.is_none_or(|(told, at)| told != how || now >= at + TELL_EVERY);
-            if ended {
+            if has_ended(entry) {
                 entry.told = None;
-            } else if entry.stop == how && due && found.as_ref().is_none_or(|(name, _)| *name == entry.name) {
+                continue;
+            }
+            let wanted = match entry.stop {
+                Stop::No => continue,
+                Stop::Ask => Tell::gently(entry.row.as_ref().map(|row| row.state)),
+                Stop::Kill => Tell::Cancel,
+            };
+            if wanted == how && entry.told.is_none_or(|(told, at)| told != how || now >= at + TELL_EVERY) {
                 entry.told = Some((how, now));
-                found.get_or_insert_with(|| (entry.name.clone(), Vec::new())).1.push(job);
+                jobs.push(job);
             }
         }
-        found
+        jobs
     }
 
     /// The steps to submit now, those that came first before the others; or how long to gather yet.

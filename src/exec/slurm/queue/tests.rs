@@ -12,17 +12,24 @@ fn rows_of_squeue_are_read_and_odd_lines_are_not_taken_for_jobs() {
         102_0|RUNNING|None|vm|5e6f 3 steps of a|b\n\
         102_7|COMPLETED|None|vm|(null)\n\
         \n\
-        103_[0-4%2]|PENDING|Priority||x\n\
+        103_[0-1,4,6-9:3%2]|CANCELLED|None||x\n\
+        103_[0-|PENDING|None||x\n\
+        103_[3-1]|PENDING|None||x\n\
         slurm_load_jobs error: Unable to contact slurm controller (connect failure)\n\
         104|PENDING|launch failed requeued held|n1,n2|\n\
         105|COMPLETING|\n";
     let (rows, odd) = rows(text);
-    assert_eq!(odd, 2);
+    assert_eq!(odd, 3);
     let states: Vec<_> = rows.iter().map(|(id, row)| (id.to_string(), row.state)).collect();
     let expected = [
         ("101", State::Pending),
         ("102_0", State::Running),
         ("102_7", State::Completed),
+        ("103_0", State::Cancelled),
+        ("103_1", State::Cancelled),
+        ("103_4", State::Cancelled),
+        ("103_6", State::Cancelled),
+        ("103_9", State::Cancelled),
         ("104", State::LaunchFailed),
         ("105", State::Ending),
     ];

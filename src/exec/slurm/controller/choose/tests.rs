@@ -114,24 +114,25 @@ fn the_queue_is_asked_less_and_less_until_something_changes() {
 #[test]
 fn jobs_are_told_once_and_again_while_they_do_not_end() {
     let start = Instant::now();
-    let mut state = state(&[("a", 1), ("b", 1), ("c", 1)], start);
-    for (token, job) in [("a", 1), ("b", 2), ("c", 3)] {
+    let mut state = state(&[("a", 1), ("b", 1), ("c", 1), ("d", 1)], start);
+    for (token, job) in [("a", 1), ("b", 2), ("c", 3), ("d", 4)] {
         taken(&mut state, token, job);
         state.entries.get_mut(token).unwrap().stop = Stop::Ask;
     }
-    state.entries.get_mut("c").unwrap().name = "run-0".into();
     state.looked = Some(start);
-    state.hear(&row("2|COMPLETED|None|n|"), start);
+    state.hear(&row("1|RUNNING|None|n|\n2|COMPLETED|None|n|\n3|PENDING|Priority||"), start);
     let told = |action: Action| match action {
-        Action::Tell(how, name, jobs) => (how, name, jobs.iter().map(ToString::to_string).collect::<Vec<_>>()),
+        Action::Tell(how, jobs) => (how, jobs.iter().map(ToString::to_string).collect::<Vec<_>>()),
         other => panic!("expected to tell, got {other:?}"),
     };
-    assert_eq!(told(state.choose(1, LIMITS, start)), (Stop::Ask, "run-1".into(), vec!["1".into()]));
-    assert_eq!(told(state.choose(1, LIMITS, start)), (Stop::Ask, "run-0".into(), vec!["3".into()]));
+    assert_eq!(told(state.choose(1, LIMITS, start)), (Tell::Cancel, vec!["3".into(), "4".into()]));
+    assert_eq!(told(state.choose(1, LIMITS, start)), (Tell::Save, vec!["1".into()]));
     assert!(matches!(state.choose(1, LIMITS, start), Action::Wait(_)));
-    assert!(matches!(state.choose(1, LIMITS, start + TELL_EVERY), Action::Tell(..)));
+    state.hear(&row("1|RUNNING|None|n|\n3|RUNNING|None|n|\n4|CANCELLED|None||"), start);
+    assert_eq!(told(state.choose(1, LIMITS, start)), (Tell::Save, vec!["3".into()]), "it began meanwhile");
+    assert_eq!(told(state.choose(1, LIMITS, start + TELL_EVERY)), (Tell::Save, vec!["1".into(), "3".into()]));
     state.entries.get_mut("a").unwrap().stop = Stop::Kill;
-    assert_eq!(told(state.choose(1, LIMITS, start + TELL_EVERY)).0, Stop::Kill);
+    assert_eq!(told(state.choose(1, LIMITS, start + TELL_EVERY)), (Tell::Cancel, vec!["1".into()]));
     state.closed = true;
     assert!(matches!(state.choose(1, LIMITS, start), Action::End));
 }
