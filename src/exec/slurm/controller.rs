@@ -275,7 +275,9 @@ impl State {
         let mut news = false;
         for entry in self.entries.values_mut() {
             let Phase::Submitted(job) = entry.phase else { continue };
-            match rows.get(&job) {
+            // An array that was cancelled before any task began is kept as one job.
+            let whole = || rows.get(&JobId { task: None, ..job }).filter(|row| row.state.is_final());
+            match rows.get(&job).or_else(whole) {
                 Some(row) => {
                     let same = entry.row.as_ref().is_some_and(|old| (old.state, &old.reason) == (row.state, &row.reason));
                     if !same {

@@ -15,7 +15,7 @@ use crate::exec::detached::{Sealed, Tail, Ticket, tell};
 use crate::steps::Reporter;
 
 /// How long the answer of a job that ended badly may be on its way.
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(5);
 /// How long a job that a node could not start is given to show that it ran all the same.
 const LAUNCH: Duration = Duration::from_secs(10);
 /// How long a step may take to save and stop.
@@ -148,8 +148,10 @@ impl Follower<'_> {
             if let Some(job) = view.job {
                 told = self.tell_state(job, &view, told);
                 alive_once |= view.row.as_ref().is_some_and(|row| view.missed == 0 && !row.state.is_final());
-                // Nothing is lost by starting again what was never seen alive.
-                let grace = if self.adopted && !alive_once { self.options.grace.min(SOON) } else { self.options.grace };
+                // Nothing is lost by starting again what was never seen alive: should it live after all, it leaves its slot.
+                // The same holds for what is stopping: its ticket stays, and the next run looks for an answer once more.
+                let expendable = self.adopted && !alive_once || asked.is_some();
+                let grace = if expendable { self.options.grace.min(SOON) } else { self.options.grace };
                 let verdict = judge(&view, grace);
                 if verdict != Verdict::Wait && sealed.is_none() && !self.is_alive(&paths, job, &mut told)? {
                     if asked.is_some() {

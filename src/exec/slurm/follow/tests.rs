@@ -45,12 +45,12 @@ fn a_job_that_lives_or_waits_is_waited_for_however_long() {
 fn a_job_that_ended_has_some_time_to_be_seen_to_have_answered() {
     for (line, soon, expected) in [
         ("1|COMPLETED|None|n|", 59, Class::Machine),
-        ("1|FAILED|NonZeroExitCode|n|", 9, Class::Machine),
-        ("1|OUT_OF_MEMORY|OutOfMemory|n|", 9, Class::Memory),
-        ("1|TIMEOUT|TimeLimit|n|", 9, Class::Time),
-        ("1|NODE_FAIL|NodeDown|n|", 9, Class::Machine),
-        ("1|PREEMPTED|None|n|", 9, Class::Machine),
-        ("1|CANCELLED|None|n|", 9, Class::Refused),
+        ("1|FAILED|NonZeroExitCode|n|", 4, Class::Machine),
+        ("1|OUT_OF_MEMORY|OutOfMemory|n|", 4, Class::Memory),
+        ("1|TIMEOUT|TimeLimit|n|", 4, Class::Time),
+        ("1|NODE_FAIL|NodeDown|n|", 4, Class::Machine),
+        ("1|PREEMPTED|None|n|", 4, Class::Machine),
+        ("1|CANCELLED|None|n|", 4, Class::Refused),
         ("1|PENDING|launch failed requeued held|n|", 9, Class::Machine),
     ] {
         assert_eq!(class(line, soon), None, "{line}");

@@ -112,6 +112,17 @@ fn the_queue_is_asked_less_and_less_until_something_changes() {
 }
 
 #[test]
+fn an_array_that_was_cancelled_as_a_whole_is_seen_in_its_tasks() {
+    let start = Instant::now();
+    let mut state = state(&[("a", 1)], start);
+    state.entries.get_mut("a").unwrap().phase = Phase::Submitted(JobId { job: 7, task: Some(2) });
+    state.hear(&row("7|PENDING|None||"), start);
+    assert!(state.entries["a"].row.is_none());
+    state.hear(&row("7|CANCELLED|Resources||"), start);
+    assert!(has_ended(&state.entries["a"]));
+}
+
+#[test]
 fn jobs_are_told_once_and_again_while_they_do_not_end() {
     let start = Instant::now();
     let mut state = state(&[("a", 1), ("b", 1), ("c", 1), ("d", 1)], start);
