@@ -30,7 +30,7 @@ impl State {
             return Action::End;
         }
         for how in [Tell::Cancel, Tell::Save] {
-            let jobs = self.to_tell(how, now);
+            let jobs = self.choose_told(how, now);
             if !jobs.is_empty() {
                 return Action::Tell(how, jobs);
             }
@@ -39,7 +39,7 @@ impl State {
             return Action::Retry(self.retries.swap_remove(due));
         }
         let mut wait = Duration::from_secs(60);
-        match self.to_submit(jobs, limits, now) {
+        match self.choose_tasks(jobs, limits, now) {
             Ok(tasks) if !tasks.is_empty() => return Action::Submit(tasks),
             Ok(_) => {}
             Err(later) => wait = wait.min(later),
@@ -63,7 +63,7 @@ impl State {
     }
 
     /// The jobs to tell so now; again from time to time, since one may begin between two looks.
-    fn to_tell(&mut self, how: Tell, now: Instant) -> Vec<JobId> {
+    fn choose_told(&mut self, how: Tell, now: Instant) -> Vec<JobId> {
         let mut jobs = Vec::new();
         for entry in self.entries.values_mut() {
             let Phase::Submitted(job) = entry.phase else { continue };
@@ -85,7 +85,7 @@ impl State {
     }
 
     /// The steps to submit now, those that came first before the others; or how long to gather yet.
-    fn to_submit(&mut self, jobs: usize, limits: Limits, now: Instant) -> Result<Vec<Task>, Duration> {
+    fn choose_tasks(&mut self, jobs: usize, limits: Limits, now: Instant) -> Result<Vec<Task>, Duration> {
         let mut waiting: Vec<(&u64, &Task)> = Vec::new();
         let mut busy = 0;
         for entry in self.entries.values() {
