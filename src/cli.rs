@@ -18,6 +18,7 @@ mod chat;
 mod diff;
 mod docs;
 mod doctor;
+mod executor;
 mod export;
 mod gc;
 mod generate;
@@ -119,6 +120,14 @@ enum Command {
         /// Where to answer.
         answer: PathBuf,
     },
+    /// Run the step of a slot that another machine claimed.
+    #[command(hide = true)]
+    Job {
+        /// The slot.
+        slot: PathBuf,
+        /// What its ticket says.
+        token: String,
+    },
 }
 
 /// Parses the arguments, runs the command, renders its error.
@@ -167,6 +176,10 @@ fn dispatch(command: Command, home: &Home) -> Result<ExitCode, CliError> {
         Command::Spawner { network, writable } => crate::exec::spawner::serve(&network, &writable)?,
         Command::Step { request, answer } => {
             crate::exec::child::serve(registry(), &request, &answer).map_err(CliError::system)?;
+        }
+        Command::Job { slot, token } => {
+            let status = crate::exec::detached::serve(registry(), &slot, &token, &terminal::note).map_err(CliError::system)?;
+            return Ok(ExitCode::from(status));
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -10,6 +10,7 @@ mod hf;
 mod interruption;
 mod lineage;
 mod rerun;
+mod slurm;
 mod store;
 mod tidy;
 mod training;

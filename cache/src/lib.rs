@@ -10,7 +10,8 @@
 //! ├── preimages/ab/<key>.json      what was asked; in place before the manifest
 //! ├── objects/ab/<digest>/...      the files of an artifact, read-only; keys with the same bytes share one
 //! ├── slots/<key>/                 work in hand, kept after an interruption:
-//! │                                lock holder preimage.json attempts.json request.json answer.json log.txt out/ progress/
+//! │                                lock holder preimage.json attempts.json request.json answer.json log.txt out/ progress/,
+//! │                                and while another machine fills it: ticket.json events.jsonl guest.lock
 //! ├── names/<recipe>.jsonl         the keys last executed under the names of a recipe, appended
 //! ├── recent/<recipe>              manifests its last run used, with stats; may be removed
 //! ├── tags/<name>.json             keys that stay
@@ -78,7 +79,7 @@ pub use locks::{Held, Holding};
 pub use names::{LastExecution, Names};
 pub use recent::Recent;
 pub use remote::{Filled, Pulled, Pushed, Remote};
-pub use slot::{Claim, Slot, SlotPaths};
+pub use slot::{Claim, Entry, Guest, Slot, SlotPaths};
 pub use stat_cache::{StatCache, hash_file};
 pub use store::{Manifests, Store};
 pub use tags::Tag;

@@ -126,36 +126,43 @@ pub(crate) enum Attempt {
 impl SlotLock {
     /// Locks a slot whose folder exists, without waiting.
     pub(crate) fn attempt(paths: &SlotPaths, watch: &Watch) -> Result<Attempt> {
-        let (path, holder) = (paths.lock(), paths.holder());
-        let file = match open(&path) {
+        let attempt = Self::attempt_at(&paths.lock(), &paths.holder(), watch)?;
+        if let Attempt::Locked(lock) = &attempt {
+            lock.hold.keep_reserve();
+        }
+        Ok(attempt)
+    }
+
+    /// The same for a lock of any name: its file, and that of its holder.
+    pub(crate) fn attempt_at(path: &Path, holder: &Path, watch: &Watch) -> Result<Attempt> {
+        let file = match open(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Attempt::Vanished),
             other => other?,
         };
         let locks = match file.try_lock() {
             Ok(()) => Locks::Work,
-            Err(TryLockError::WouldBlock) => return Ok(Attempt::Busy(read_owner(&holder)?)),
+            Err(TryLockError::WouldBlock) => return Ok(Attempt::Busy(read_owner(holder)?)),
             Err(TryLockError::Error(error)) if is_unsupported(&error) => Locks::Missing,
             Err(TryLockError::Error(error)) => return Err(error.into()),
         };
         // The file may have left its place before it was locked; then the lock means nothing.
         let ours = file.metadata()?;
-        match fs::metadata(&path) {
+        match fs::metadata(path) {
             Ok(there) if there.ino() == ours.ino() && there.dev() == ours.dev() => {}
             Ok(_) => return Ok(Attempt::Vanished),
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Attempt::Vanished),
             Err(error) => return Err(error.into()),
         }
-        let taken = match Hold::take(&holder)? {
-            Take::Held(text) if pulse(&holder, &text, locks, watch) == Pulse::Dead => {
-                watch.forget(&holder);
-                Hold::take_over(&holder, &text)?
+        let taken = match Hold::take(holder)? {
+            Take::Held(text) if pulse(holder, &text, locks, watch) == Pulse::Dead => {
+                watch.forget(holder);
+                Hold::take_over(holder, &text)?
             }
             other => other,
         };
         match taken {
             Take::Taken(hold) => {
                 let hold = Arc::new(hold);
-                hold.keep_reserve();
                 beat_for(&hold);
                 Ok(Attempt::Locked(Self { hold, file }))
             }
@@ -238,12 +245,16 @@ pub(crate) fn is_locked(path: &Path) -> Result<bool> {
 
 /// Who holds a slot; none when it is free, or was left by a process of this machine that died.
 pub(crate) fn owner(paths: &SlotPaths, watch: &Watch) -> Result<Option<Owner>> {
-    let holder = paths.holder();
-    if is_locked(&paths.lock())? {
-        return read_owner(&holder).map(Some);
+    owner_at(&paths.lock(), &paths.holder(), watch)
+}
+
+/// The same for a lock of any name.
+pub(crate) fn owner_at(lock: &Path, holder: &Path, watch: &Watch) -> Result<Option<Owner>> {
+    if is_locked(lock)? {
+        return read_owner(holder).map(Some);
     }
-    let Some(text) = holder::read(&holder)? else { return Ok(None) };
-    let dead = pulse(&holder, &text, Locks::Work, watch) == Pulse::Dead;
+    let Some(text) = holder::read(holder)? else { return Ok(None) };
+    let dead = pulse(holder, &text, Locks::Work, watch) == Pulse::Dead;
     Ok((!dead).then(|| Holder::parse(&text).map_or_else(unsigned, |holder| holder.owner())))
 }
 

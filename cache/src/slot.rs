@@ -14,8 +14,11 @@ use crate::lock::{Attempt, Lease, Owner, SlotLock};
 use crate::store::{read_if_there, to_line};
 use crate::{Result, Store, StoreError};
 
+mod guest;
 mod paths;
 
+use guest::Leftovers;
+pub use guest::{Entry, Guest};
 pub use paths::SlotPaths;
 
 /// How often a slot may vanish under a claim before it gives up.
@@ -70,6 +73,10 @@ impl Store {
     /// # Errors
     /// When the operating system refuses.
     pub fn claim(&self, preimage: &Preimage) -> Result<Claim> {
+        self.claim_with(preimage, Leftovers::Clear)
+    }
+
+    fn claim_with(&self, preimage: &Preimage, leftovers: Leftovers) -> Result<Claim> {
         let key = preimage.key();
         let paths = SlotPaths::at(self.layout().slot(&key));
         if let Some(artifact) = self.lookup(&key)? {
@@ -89,7 +96,25 @@ impl Store {
             self.discard(paths.folder());
             return Ok(Claim::Hit(artifact));
         }
+        if found == Found::Left && (leftovers == Leftovers::Clear || !paths.ticket().exists()) {
+            if let Some(guest) = self.turn_out(&paths)? {
+                return Ok(Claim::Busy(guest));
+            }
+            self.clear_leftovers(&paths)?;
+        }
         Slot::prepare(self.clone(), preimage.clone(), key, paths, (lock, lease), found).map(Claim::Slot)
+    }
+
+    /// Removes what a claim finds absent or empty.
+    fn clear_leftovers(&self, paths: &SlotPaths) -> Result<()> {
+        let disk = self.disk();
+        disk.remove_tree(&paths.out())?;
+        for stale in [paths.request(), paths.answer(), paths.events()] {
+            if stale.exists() {
+                disk.remove_file(&stale)?;
+            }
+        }
+        Ok(())
     }
 
     /// Claims a key; while somebody else is making it, asks `keep_waiting` and looks again every quarter second.
@@ -98,9 +123,13 @@ impl Store {
     /// # Errors
     /// When the operating system refuses.
     pub fn claim_wait(&self, preimage: &Preimage, keep_waiting: &dyn Fn(&Owner) -> bool) -> Result<Claim> {
+        self.wait_for(preimage, Leftovers::Clear, keep_waiting)
+    }
+
+    fn wait_for(&self, preimage: &Preimage, leftovers: Leftovers, keep_waiting: &dyn Fn(&Owner) -> bool) -> Result<Claim> {
         let mut pause = Duration::from_millis(4);
         loop {
-            match self.claim(preimage)? {
+            match self.claim_with(preimage, leftovers)? {
                 Claim::Busy(owner) if keep_waiting(&owner) => std::thread::sleep(pause),
                 claim => return Ok(claim),
             }
@@ -121,7 +150,10 @@ impl Store {
             match self.lock_slot(&paths)? {
                 Ok((lock, found)) => {
                     // What an earlier attempt left belongs to that one.
-                    self.disk().remove_tree(&paths.progress())?;
+                    if self.turn_out(&paths)?.is_none() {
+                        self.clear_leftovers(&paths)?;
+                        self.disk().remove_tree(&paths.progress())?;
+                    }
                     return Slot::prepare(self.clone(), preimage.clone(), key, paths, (lock, lease), found).map(Claim::Slot);
                 }
                 Err(owner) if keep_waiting(&owner) => std::thread::sleep(pause),
@@ -175,12 +207,6 @@ impl Slot {
         let mut so_far = Attempts { attempts: 1, seconds: 0.0 };
         let mut resumed = false;
         if found == Found::Left {
-            disk.remove_tree(&paths.out())?;
-            for stale in [paths.request(), paths.answer()] {
-                if stale.exists() {
-                    disk.remove_file(&stale)?;
-                }
-            }
             let before = attempts(&paths)?;
             so_far = Attempts { attempts: before.attempts + 1, ..before };
             store.put(&paths.attempts(), &to_line(&so_far)?)?;

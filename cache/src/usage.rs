@@ -33,7 +33,7 @@ pub struct WorkInHand {
     pub key: Key,
     /// What is being made, if that can be read.
     pub preimage: Option<Preimage>,
-    /// Who holds it; none when it was interrupted.
+    /// Who holds it, or fills it on another machine; none when it was interrupted.
     pub owner: Option<Owner>,
     /// Number of attempts so far.
     pub attempts: u32,
@@ -81,7 +81,7 @@ impl Store {
                 Ok(WorkInHand {
                     key,
                     preimage: preimage.and_then(|text| parse_preimage(&key, &text).ok()),
-                    owner: lock::owner(&paths, self.watch())?,
+                    owner: lock::owner(&paths, self.watch())?.map_or_else(|| paths.guest(), |owner| Ok(Some(owner)))?,
                     attempts: so_far.attempts,
                     seconds: so_far.seconds,
                     bytes: size_on_disk(paths.folder()),

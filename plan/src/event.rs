@@ -244,7 +244,10 @@ pub enum Event {
 }
 
 /// Reads measurements; JSON has no NaN and writes null in its place.
-fn measurements<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, f64>, D::Error> {
+///
+/// # Errors
+/// If they are not numbers by name.
+pub fn measurements<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, f64>, D::Error> {
     let values = BTreeMap::<String, Option<f64>>::deserialize(deserializer)?;
     Ok(values.into_iter().map(|(name, value)| (name, value.unwrap_or(f64::NAN))).collect())
 }

@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use plan::{Limits, Record, Resources, RunStatus};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use super::executor::ExecutorArguments;
 use super::load::{Loaded, RecipeArguments, load};
 use super::select::Selection;
 use crate::error::{CliError, Fault};
@@ -39,6 +40,9 @@ pub(super) struct Arguments {
     /// Most of a named limit that steps may take together; 1 for limits that are not given.
     #[arg(long, value_name = "NAME=N", value_parser = limit)]
     limit: Vec<(String, u32)>,
+    /// Bring artifacts that this store lacks from a remote store: s3://, gs://, az://, http(s):// or a folder.
+    #[arg(long, value_name = "URL")]
+    remote: Option<String>,
     /// After a failure, go on with whatever does not depend on it.
     #[arg(long, short = 'k')]
     keep_going: bool,
@@ -48,9 +52,12 @@ pub(super) struct Arguments {
     /// Print one JSON object per event.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    executor: ExecutorArguments,
 }
 
 pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<ExitCode, CliError> {
+    arguments.executor.check()?;
     let store = home.open_store()?;
     let mut loaded = load(&arguments.recipe, &store)?;
     let wishes = arguments.selection.apply(&mut loaded.plan, &loaded.recipe)?;
@@ -66,7 +73,11 @@ pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<ExitCode, CliErr
         signal_hook::flag::register_conditional_shutdown(signal, 130, stop.clone())?;
         signal_hook::flag::register(signal, stop.clone())?;
     }
-    let config = config(arguments, &loaded, wishes, store.clone(), run.clone(), stop.clone())?;
+    let elsewhere = arguments.executor.start(home, &run)?;
+    let mut config = config(arguments, &loaded, wishes, store.clone(), run.clone(), stop.clone())?;
+    if let Some((backend, capacity)) = elsewhere {
+        (config.backend, config.capacity) = (Some(backend), capacity);
+    }
     let path = home.journal(&run);
     let outcome = if arguments.json {
         let printer: Subscriber = Box::new(|record| {
@@ -116,6 +127,7 @@ fn config(
     stop: Arc<AtomicBool>,
 ) -> Result<RunConfig, CliError> {
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
+    let remote_store = store.clone();
     let settings = loaded.evaluation.params.iter().map(|param| (param.name.clone(), param.value.clone())).collect();
     Ok(RunConfig {
         run,
@@ -142,6 +154,8 @@ fn config(
         limits: arguments.limit.iter().cloned().collect::<Limits>(),
         wishes,
         on_failure: if arguments.keep_going { OnFailure::KeepGoing } else { OnFailure::Stop },
+        backend: None,
+        remote: arguments.remote.as_deref().map(|url| cache::Remote::open(url, &remote_store)).transpose()?.map(Arc::new),
         stop,
     })
 }

@@ -1,4 +1,4 @@
-//! `workbench runs`: the list of runs, read from their journals.
+//! `workbench runs`: the list of runs, read from their journals; and an end to the jobs of a run that was killed.
 
 use plan::{Event, Record, RunStatus};
 
@@ -13,9 +13,15 @@ pub(super) struct Arguments {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// Cancel the jobs that a run left in a cluster's queue when it was killed; their progress is kept.
+    #[arg(long, value_name = "RUN", conflicts_with = "json")]
+    cancel: Option<String>,
 }
 
 pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<(), CliError> {
+    if let Some(run) = &arguments.cancel {
+        return cancel(home, &super::find_run(home, Some(run))?);
+    }
     let mut rows = Vec::new();
     for run in home.runs()? {
         let Ok(records) = Tail::open(&home.journal(&run)).and_then(|mut tail| tail.read()) else { continue };
@@ -57,6 +63,15 @@ pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<(), CliError> {
         terminal::line(&format!(
             "{run:<width$}  {status:<11}  {when}  {took:>12}  {executed:>4} executed  {hits:>4} cached  {recipe}"
         ));
+    }
+    Ok(())
+}
+
+fn cancel(home: &Home, run: &str) -> Result<(), CliError> {
+    let steps = crate::exec::slurm::cancel(&home.open_store()?, run).map_err(CliError::system)?;
+    match steps.is_empty() {
+        true => terminal::line(&format!("run {run} has no jobs in a queue")),
+        false => terminal::line(&format!("told the jobs of run {run} to stop: {}", steps.join(", "))),
     }
     Ok(())
 }

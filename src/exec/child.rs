@@ -42,6 +42,21 @@ pub struct Request {
     pub gpus: Vec<u32>,
 }
 
+impl Request {
+    /// The same request with whole paths, for a process that starts in another folder.
+    ///
+    /// # Errors
+    /// If the current folder cannot be told.
+    pub fn with_whole_paths(mut self) -> std::io::Result<Self> {
+        self.out = std::path::absolute(self.out)?;
+        self.progress = std::path::absolute(self.progress)?;
+        for input in &mut self.inputs {
+            input.path = std::path::absolute(&input.path)?;
+        }
+        Ok(self)
+    }
+}
+
 /// One input of a request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RequestInput {
@@ -84,10 +99,29 @@ pub enum Answer {
 /// What a child tells as it goes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Line {
+pub(super) enum Line {
+    /// As [`Reporter::progress`].
     Progress { done: u64, total: Option<u64>, unit: String },
-    Metrics { at: u64, values: BTreeMap<String, f64> },
+    /// As [`Reporter::metrics`].
+    Metrics {
+        at: u64,
+        #[serde(deserialize_with = "plan::event::measurements")]
+        values: BTreeMap<String, f64>,
+    },
+    /// As [`Reporter::log`].
     Log { line: String },
+}
+
+impl Line {
+    /// Tells what a line of a step says; what is no such line is told as it is.
+    pub(super) fn tell(text: &str, reporter: &dyn Reporter) {
+        match serde_json::from_str(text) {
+            Ok(Self::Progress { done, total, unit }) => reporter.progress(done, total, &unit),
+            Ok(Self::Metrics { at, values }) => reporter.metrics(at, values),
+            Ok(Self::Log { line }) => reporter.log(&line),
+            Err(_) => reporter.log(text),
+        }
+    }
 }
 
 /// Runs a request in a child process and waits for it.
@@ -178,12 +212,7 @@ fn wait(child: &mut std::process::Child, stop: &mut Option<ChildStdin>, reporter
 
 fn forward(stdout: impl Read, reporter: &dyn Reporter) {
     for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-        match serde_json::from_str(&line) {
-            Ok(Line::Progress { done, total, unit }) => reporter.progress(done, total, &unit),
-            Ok(Line::Metrics { at, values }) => reporter.metrics(at, values),
-            Ok(Line::Log { line }) => reporter.log(&line),
-            Err(_) => reporter.log(&line),
-        }
+        Line::tell(&line, reporter);
     }
 }
 
@@ -248,26 +277,31 @@ pub fn serve(registry: &Registry, request_path: &Path, answer_path: &Path) -> Re
         flag.store(true, Ordering::Relaxed);
     });
     let pipe = Pipe { out: Mutex::new(std::io::stdout()), stop };
-    let answer = match registry.get(&request.kind) {
-        Some(kind) if kind.about.version == request.version => {
-            let work = Work {
-                inputs: request.inputs.into_iter().map(Into::into).collect(),
-                out: request.out,
-                progress: request.progress,
-                threads: request.threads,
-                device: request.device,
-                reporter: &pipe,
-            };
-            match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| kind.run(&request.params, &work))) {
-                Ok(Ok(closing)) => Answer::Done(closing),
-                Ok(Err(StepError::Interrupted)) => Answer::Interrupted,
-                Ok(Err(StepError::Failed(error))) => Answer::Failed(error),
-                Ok(Err(StepError::Passing(class, error))) => Answer::Passing(class, error),
-                Err(panic) => Answer::Failed(super::worker::panic_text(&*panic)),
-            }
-        }
-        _ => Answer::Failed(format!("this program has no kind `{}` of version {}", request.kind, request.version)),
-    };
+    let answer = answer(registry, request, &pipe);
     let text = serde_json::to_vec(&answer).map_err(|error| error.to_string())?;
     fs::write(answer_path, text).map_err(|error| error.to_string())
+}
+
+/// Runs a request in this process, which has the threads it asks for.
+pub(super) fn answer(registry: &Registry, request: Request, reporter: &dyn Reporter) -> Answer {
+    let kind = match registry.get(&request.kind) {
+        Some(kind) if kind.about.version == request.version => kind,
+        _ => return Answer::Failed(format!("this program has no kind `{}` of version {}", request.kind, request.version)),
+    };
+    let work = Work {
+        inputs: request.inputs.into_iter().map(Into::into).collect(),
+        out: request.out,
+        progress: request.progress,
+        threads: request.threads,
+        device: request.device,
+        reporter,
+    };
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| kind.run(&request.params, &work))) {
+        // JSON cannot hold the others, and no artifact keeps them.
+        Ok(Ok(closing)) => Answer::Done(closing.into_iter().filter(|(_, figure)| figure.is_finite()).collect()),
+        Ok(Err(StepError::Interrupted)) => Answer::Interrupted,
+        Ok(Err(StepError::Failed(error))) => Answer::Failed(error),
+        Ok(Err(StepError::Passing(class, error))) => Answer::Passing(class, error),
+        Err(panic) => Answer::Failed(super::worker::panic_text(&*panic)),
+    }
 }

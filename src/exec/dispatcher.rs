@@ -14,6 +14,7 @@ use plan::{
     StepId, Value, schedule,
 };
 
+use super::backend::Backend;
 use super::committer::Committer;
 use super::crew::Crew;
 use super::journal::Journal;
@@ -56,6 +57,10 @@ pub struct RunConfig {
     pub wishes: Wishes,
     /// What a failure does to the rest of the run.
     pub on_failure: OnFailure,
+    /// Where steps run, when it is not here.
+    pub backend: Option<Arc<dyn Backend>>,
+    /// A store elsewhere that is asked before a step runs.
+    pub remote: Option<Arc<cache::Remote>>,
     /// Set to stop cleanly.
     pub stop: Arc<AtomicBool>,
 }
@@ -127,6 +132,8 @@ pub fn execute(plan: &Plan, config: RunConfig, journal: Journal) -> Result<Outco
             run: config.run.clone(),
             program: config.program.clone(),
             device: config.device.clone(),
+            backend: config.backend.clone(),
+            remote: config.remote.clone(),
             stop: config.stop.clone(),
             pools: Pools::default(),
             host: worker::host(),
@@ -137,6 +144,7 @@ pub fn execute(plan: &Plan, config: RunConfig, journal: Journal) -> Result<Outco
         failed: 0,
         interrupted: false,
         ranked: false,
+        halted: false,
         started: Instant::now(),
     };
     Ok(dispatcher.run(&receiver))
@@ -169,6 +177,8 @@ struct Dispatcher<'a> {
     failed: u64,
     interrupted: bool,
     ranked: bool,
+    // Whether some step was stopped before its end.
+    halted: bool,
     started: Instant,
 }
 
@@ -217,8 +227,8 @@ impl Dispatcher<'_> {
     fn end(mut self) -> Outcome {
         crate::steps::shell::rest();
         let status = match (self.failed, self.interrupted && !self.schedule.is_complete()) {
-            (0, false) => RunStatus::Succeeded,
-            (0, true) => RunStatus::Interrupted,
+            (0, false) if !self.halted => RunStatus::Succeeded,
+            (0, _) => RunStatus::Interrupted,
             _ => RunStatus::Failed,
         };
         for saved in [self.names.close(), self.recent.save()] {
@@ -271,6 +281,7 @@ impl Dispatcher<'_> {
         }
         *self.attempts.entry(id).or_default() += 1;
         let records = keying::inputs(self.plan, id, &self.done).expect("inputs of a ready step are done");
+        let needs = self.config.backend.as_ref().map(|backend| backend.grant(step.resources, &step.policy));
         let job = Job {
             step: id,
             name: step.name.clone(),
@@ -279,7 +290,8 @@ impl Dispatcher<'_> {
             preimage: self.keyed[&id].clone(),
             inputs: self.artifacts(id, &records),
             records,
-            grant,
+            grant: Grant { cpus: needs.map_or(grant.cpus, |needs| needs.cpus), ..grant },
+            needs,
             demand: if self.config.wishes.force.contains(&id) { Demand::Anew } else { Demand::Any },
         };
         let (shared, sender, committer) = (self.shared.clone(), self.sender.clone(), self.committer.sender());
@@ -358,6 +370,7 @@ impl Dispatcher<'_> {
     }
 
     fn interrupt(&mut self, id: StepId) {
+        self.halted = true;
         self.schedule.finish(id, schedule::Outcome::Interrupted);
         self.journal.publish(Event::StepInterrupted { step: id });
     }

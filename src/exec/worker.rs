@@ -9,9 +9,10 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use cache::{Claim, Slot, Store};
+use cache::{Claim, Filled, Slot, Store};
 use plan::{ErrorClass, Event, Grant, InputRecord, Manifest, Place, Policy, Preimage, Provenance, StepId};
 
+use super::backend::{self, Backend, Needs, Order};
 use super::committer::Finished;
 use super::pools::Pools;
 use super::{child, journal};
@@ -75,6 +76,10 @@ pub struct Shared {
     pub program: PathBuf,
     /// Device that tensors compute on.
     pub device: String,
+    /// Where steps run, when it is not here.
+    pub backend: Option<Arc<dyn Backend>>,
+    /// A store elsewhere that is asked before a step runs.
+    pub remote: Option<Arc<cache::Remote>>,
     /// Set when the run is asked to stop.
     pub stop: Arc<AtomicBool>,
     /// Threads for steps that run in this process.
@@ -110,6 +115,8 @@ pub struct Job {
     pub inputs: Vec<InputArtifact>,
     /// What it has to itself.
     pub grant: Grant,
+    /// What it occupies where the backend runs it.
+    pub needs: Option<Needs>,
     /// Whether what the store has will do.
     pub demand: Demand,
 }
@@ -164,29 +171,41 @@ fn attempt(shared: &Shared, job: &Job, reporter: &Channel) -> Result<Made, StepE
         }
         !reporter.should_stop()
     };
-    let claim = match job.demand {
-        Demand::Any => shared.store.claim_wait(&job.preimage, &keep_waiting),
-        Demand::Anew => shared.store.claim_anew(&job.preimage, &keep_waiting),
+    let claim = match (job.demand, &shared.backend) {
+        (Demand::Anew, _) => shared.store.claim_anew(&job.preimage, &keep_waiting),
+        (Demand::Any, Some(_)) => shared.store.claim_in_flight(&job.preimage, &keep_waiting),
+        (Demand::Any, None) => shared.store.claim_wait(&job.preimage, &keep_waiting),
     };
     let slot = match claim.map_err(StepError::failed)? {
         Claim::Hit(artifact) => return Ok(Made::Hit(artifact.manifest)),
         Claim::Slot(slot) => slot,
         Claim::Busy(_) => return Err(StepError::Interrupted),
     };
+    let slot = match (&shared.remote, job.demand) {
+        (Some(remote), Demand::Any) if !slot.in_flight() => match fill(remote, slot, shared, job, reporter)? {
+            Filled::Hit(artifact) => {
+                reporter.log(&format!("brought from the remote store, {} bytes", artifact.manifest.bytes()));
+                return Ok(Made::Hit(artifact.manifest));
+            }
+            Filled::Absent(slot) => *slot,
+        },
+        _ => slot,
+    };
     let threads = job.grant.cpus;
     reporter.event(Event::StepStarted { step: job.step, key: slot.key(), threads, resumed: slot.resumed() });
     let started = Instant::now();
     let result = execute(shared, job, &slot, reporter);
-    slot.add_seconds(started.elapsed().as_secs_f64());
+    let seconds = result.as_ref().map_or(started.elapsed().as_secs_f64(), |finished| finished.seconds);
+    slot.add_seconds(seconds);
     match result {
-        Ok(closing) => {
+        Ok(backend::Finished { closing, host, .. }) => {
             let used = *reporter.used.lock().unwrap_or_else(PoisonError::into_inner);
             let provenance = Provenance {
                 run: shared.run.clone(),
                 step: job.name.clone(),
                 finished_ms: journal::now_ms(),
                 seconds: slot.attempts_seconds(),
-                host: shared.host.clone(),
+                host,
                 device: shared.device.clone(),
                 threads,
                 program: env!("CARGO_PKG_VERSION").into(),
@@ -205,23 +224,56 @@ fn attempt(shared: &Shared, job: &Job, reporter: &Channel) -> Result<Made, StepE
     }
 }
 
-fn execute(shared: &Shared, job: &Job, slot: &Slot, reporter: &Channel) -> Result<Closing, StepError> {
+/// Asks the remote store for the artifact. A remote store that cannot be reached costs nothing but the question: the step then runs.
+fn fill(remote: &cache::Remote, slot: Slot, shared: &Shared, job: &Job, reporter: &Channel) -> Result<Filled, StepError> {
+    match remote.fill(slot) {
+        Ok(filled) => Ok(filled),
+        Err(error) => {
+            reporter.log(&format!("the remote store does not help: {}; the step runs here", StepError::failed(error)));
+            match shared.store.claim_wait(&job.preimage, &|_| !reporter.should_stop()).map_err(StepError::failed)? {
+                Claim::Hit(artifact) => Ok(Filled::Hit(Box::new(artifact))),
+                Claim::Slot(slot) => Ok(Filled::Absent(Box::new(slot))),
+                Claim::Busy(_) => Err(StepError::Interrupted),
+            }
+        }
+    }
+}
+
+fn execute(shared: &Shared, job: &Job, slot: &Slot, reporter: &Channel) -> Result<backend::Finished, StepError> {
+    if let (Some(backend), Some(needs)) = (&shared.backend, job.needs) {
+        let mut request = request(shared, job, slot).with_whole_paths().map_err(StepError::failed)?;
+        // Which ones it gets is for the other side to say.
+        request.gpus.clear();
+        fs_err::create_dir_all(slot.progress()).map_err(StepError::failed)?;
+        let order = Order { run: &shared.run, step: &job.name, request, needs };
+        return Ok(backend.execute(&order, slot, reporter)?);
+    }
+    let started = Instant::now();
+    let closing = execute_here(shared, job, slot, reporter)?;
+    Ok(backend::Finished { closing, host: shared.host.clone(), seconds: started.elapsed().as_secs_f64() })
+}
+
+/// What a process of its own is asked.
+fn request(shared: &Shared, job: &Job, slot: &Slot) -> child::Request {
+    child::Request {
+        kind: job.preimage.kind.clone(),
+        version: job.preimage.version,
+        params: job.preimage.params.clone(),
+        inputs: job.inputs.iter().cloned().map(Into::into).collect(),
+        out: slot.out(),
+        progress: slot.progress(),
+        threads: job.grant.cpus.max(1) as usize,
+        device: shared.device.clone(),
+        gpus: job.grant.gpus.clone(),
+    }
+}
+
+fn execute_here(shared: &Shared, job: &Job, slot: &Slot, reporter: &Channel) -> Result<Closing, StepError> {
     let threads = job.grant.cpus.max(1) as usize;
     match job.place {
         Place::Child => {
             fs_err::create_dir_all(slot.progress()).map_err(StepError::failed)?;
-            let request = child::Request {
-                kind: job.preimage.kind.clone(),
-                version: job.preimage.version,
-                params: job.preimage.params.clone(),
-                inputs: job.inputs.iter().cloned().map(Into::into).collect(),
-                out: slot.out(),
-                progress: slot.progress(),
-                threads,
-                device: shared.device.clone(),
-                gpus: job.grant.gpus.clone(),
-            };
-            child::run(&shared.program, &request, slot, reporter)
+            child::run(&shared.program, &request(shared, job, slot), slot, reporter)
         }
         Place::Thread => {
             let kind = shared.registry.get(&job.preimage.kind).expect("a plan holds registered kinds only");

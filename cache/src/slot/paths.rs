@@ -49,6 +49,16 @@ impl SlotPaths {
         self.folder.join("fetched")
     }
 
+    /// What a guest tells as it goes; absent when the slot is claimed.
+    pub fn events(&self) -> PathBuf {
+        self.folder.join("events.jsonl")
+    }
+
+    /// Who fills the slot on another machine.
+    pub fn ticket(&self) -> PathBuf {
+        self.folder.join("ticket.json")
+    }
+
     /// What is being made.
     pub(crate) fn preimage(&self) -> PathBuf {
         self.folder.join("preimage.json")
@@ -61,6 +71,16 @@ impl SlotPaths {
     /// Who holds it, for other machines.
     pub(crate) fn holder(&self) -> PathBuf {
         self.folder.join("holder")
+    }
+
+    /// Held by the process that fills the slot on another machine.
+    pub(crate) fn guest_lock(&self) -> PathBuf {
+        self.folder.join("guest.lock")
+    }
+
+    /// Who holds that, for other machines.
+    pub(crate) fn guest_holder(&self) -> PathBuf {
+        self.folder.join("guest.holder")
     }
 
     pub(crate) fn attempts(&self) -> PathBuf {
