@@ -13,6 +13,7 @@ use crate::report::terminal;
 use crate::steps::Registry;
 
 mod chat;
+mod device;
 mod diff;
 mod docs;
 mod doctor;

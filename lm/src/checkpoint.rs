@@ -229,7 +229,14 @@ impl Model {
 
 fn read_config(dir: &Path) -> Result<ModelConfig, CheckpointError> {
     let path = dir.join("config.json");
-    ModelConfig::from_hf(&read_json::<Value>(&path)?).map_err(|source| CheckpointError::Config { path, source })
+    let config = ModelConfig::from_hf(&read_json::<Value>(&path)?);
+    let mut config = config.map_err(|source| CheckpointError::Config { path, source })?;
+    let path = dir.join("generation_config.json");
+    if fs::exists(&path)? {
+        let added = config.add_generation_config(&read_json::<Value>(&path)?);
+        added.map_err(|source| CheckpointError::Config { path, source })?;
+    }
+    Ok(config)
 }
 
 fn read_training(dir: &Path) -> Result<TrainingState, CheckpointError> {

@@ -19,7 +19,7 @@ use super::handle::{Handle, described};
 use super::library::Library;
 use super::locate::{Given, argument, parameter};
 use super::mistake::Mistake;
-use super::outside::Outside;
+use super::outside::{Connected, Outside};
 use super::session::{Declaration, Session};
 use super::text::{Text, site};
 use super::value::{NotPlain, to_value};
@@ -389,10 +389,22 @@ impl Call<'_> {
         }
     }
 
+    /// The types of what is connected, by port.
+    fn connected(&self) -> Connected {
+        let by_port = self.signature.about.ports.iter().zip(&self.connections);
+        let types = by_port.flat_map(|(port, connections)| {
+            connections.iter().map(move |connection| match connection {
+                Connection::Step(handle) => Some((port.name, handle.artifact?)),
+                Connection::Files(_) => Some((port.name, ArtifactType::Files)),
+            })
+        });
+        types.collect()
+    }
+
     /// The parameters with defaults filled in.
     fn check_params(&mut self) -> Option<Value> {
         let kind = self.signature.about.name;
-        let mut errors = match self.border.outside.check(kind, Value::Map(self.params.clone())) {
+        let mut errors = match self.border.outside.check(kind, Value::Map(self.params.clone()), self.connected()) {
             Ok(params) => return Some(params),
             Err(errors) => errors,
         };
@@ -400,7 +412,7 @@ impl Call<'_> {
         let mut known = self.params.clone();
         known.retain(|name, _| self.signature.fields.iter().any(|field| field.name == name));
         if known.len() < self.params.len()
-            && let Err(more) = self.border.outside.check(kind, Value::Map(known))
+            && let Err(more) = self.border.outside.check(kind, Value::Map(known), self.connected())
         {
             errors.extend(more.into_iter().filter(|error| !errors.contains(error)).collect::<Vec<_>>());
         }

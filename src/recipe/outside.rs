@@ -6,15 +6,18 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use plan::{SourceFile, Value};
 
 use super::world::{World, WorldError};
-use crate::steps::{ParamError, Registry};
+use crate::steps::{ArtifactType, Kind, ParamError, Registry};
 
 type Checked = Result<Value, Vec<ParamError>>;
+
+/// Types of what is connected to a call, by port; `None` when one is not known.
+pub(super) type Connected = Option<Vec<(&'static str, ArtifactType)>>;
 
 /// A question, and where the answer goes.
 pub(super) enum Request {
     Read(String, Sender<Result<String, WorldError>>),
     Glob(String, Sender<Result<Vec<SourceFile>, WorldError>>),
-    Check(String, Value, Sender<Checked>),
+    Check(String, Value, Connected, Sender<Checked>),
 }
 
 /// The asking end.
@@ -42,8 +45,8 @@ impl Outside {
         self.ask(|reply| Request::Glob(pattern.to_owned(), reply))
     }
 
-    pub(super) fn check(&self, kind: &str, params: Value) -> Checked {
-        self.ask(|reply| Request::Check(kind.to_owned(), params, reply))
+    pub(super) fn check(&self, kind: &str, params: Value, connected: Connected) -> Checked {
+        self.ask(|reply| Request::Check(kind.to_owned(), params, connected, reply))
     }
 }
 
@@ -54,9 +57,13 @@ pub(super) fn serve(requests: &Receiver<Request>, world: &dyn World, registry: &
         match request {
             Request::Read(path, reply) => drop(reply.send(world.read(&path))),
             Request::Glob(pattern, reply) => drop(reply.send(world.glob(&pattern))),
-            Request::Check(kind, params, reply) => {
+            Request::Check(kind, params, connected, reply) => {
                 let unknown = || Err(vec![ParamError::new("", format!("no step is called `{kind}`"))]);
-                drop(reply.send(registry.get(&kind).map_or_else(unknown, |kind| kind.check(&params))));
+                let check = |kind: &Kind| {
+                    let params = kind.check(&params)?;
+                    connected.map_or(Ok(()), |connected| kind.fits(&params, &connected)).map(|()| params)
+                };
+                drop(reply.send(registry.get(&kind).map_or_else(unknown, check)));
             }
         }
     }

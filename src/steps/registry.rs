@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use plan::Value;
 
-use super::{About, Closing, Field, ParamError, ParamType, Step, StepError, Work};
+use super::{About, ArtifactType, Closing, Field, ParamError, ParamType, Step, StepError, Work};
 
 type Check = fn(&Value) -> Result<Value, Vec<ParamError>>;
+type Fits = fn(&Value, &[(&'static str, ArtifactType)]) -> Result<(), Vec<ParamError>>;
 type Run = fn(&Value, &Work<'_>) -> Result<Closing, StepError>;
 
 /// A kind as recipes, documentation and executor see it.
@@ -16,6 +17,7 @@ pub struct Kind {
     /// Its parameters.
     pub fields: Vec<Field>,
     check: Check,
+    fits: Fits,
     run: Run,
 }
 
@@ -26,6 +28,14 @@ impl Kind {
     /// Every unknown, missing or unfit parameter.
     pub fn check(&self, params: &Value) -> Result<Value, Vec<ParamError>> {
         (self.check)(params)
+    }
+
+    /// Whether checked parameters suit the types of what is connected, by port.
+    ///
+    /// # Errors
+    /// As [`Step::fits`].
+    pub fn fits(&self, params: &Value, connected: &[(&'static str, ArtifactType)]) -> Result<(), Vec<ParamError>> {
+        (self.fits)(params, connected)
     }
 
     /// Runs with checked parameters.
@@ -65,6 +75,7 @@ impl Registry {
                 S::complete(&mut params)?;
                 Ok(params.to_value())
             },
+            fits: |value, connected| S::fits(&S::Params::from_value("", value)?, connected),
             run: |value, work| {
                 let params = S::Params::from_value("", value)
                     .map_err(|errors| StepError::Failed(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
