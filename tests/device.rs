@@ -1,6 +1,5 @@
 //! `--device`: names, what is missing, and several devices that train together (two replicas on one CPU).
 
-use crate::bench::Bench;
 use crate::training;
 
 /// Two stages and a look at the result.
@@ -12,7 +11,7 @@ let tok = parts.train.train_tokenizer(#{ vocab_size: 320 });
 let tokens = parts.train.tokenize(tok);
 let shape = olmo2::model("pico");
 shape.n_layers = 1;
-let how = #{ sequence: 32, batch: 128, micro_batch: 2, tokens: 2560 };
+let how = #{ sequence: 32, batch: 256, micro_batch: 2, tokens: 5120 };
 let base = pretrain(shape, tokens, how + #{ lr: 0.003, skip_step: true, validation: parts.valid.tokenize(tok), eval_every: 5 });
 let end = base.anneal(tokens, how);
 let scores = end.evaluate(parts.valid, "end", #{ window: 32, choices: [], next_line: 0 });
@@ -68,7 +67,7 @@ fn experts_need_a_pass_for_every_device() {
     let bench = training::bench();
     bench.write(
         "r.rhai",
-        &RECIPE.replace("import \"olmo2\" as olmo2;", "import \"olmoe\" as olmo2;").replace("micro_batch: 2", "micro_batch: 4"),
+        &RECIPE.replace("import \"olmo2\" as olmo2;", "import \"olmoe\" as olmo2;").replace("micro_batch: 2", "micro_batch: 8"),
     );
     let ran = bench.run(&["r.rhai", "--device", "cpu:0,1"]);
     let error = &ran.failed["base"];

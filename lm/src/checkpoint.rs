@@ -233,8 +233,10 @@ fn read_config(dir: &Path) -> Result<ModelConfig, CheckpointError> {
     let mut config = config.map_err(|source| CheckpointError::Config { path, source })?;
     let path = dir.join("generation_config.json");
     if fs::exists(&path)? {
-        let added = config.add_generation_config(&read_json::<Value>(&path)?);
-        added.map_err(|source| CheckpointError::Config { path, source })?;
+        if config.add_generation_config(&read_json::<Value>(&path)?).is_err() {
+            let reason = "`eos_token_id` is neither a token id nor a list of them".into();
+            return Err(CheckpointError::Tensors { path, reason });
+        }
     }
     Ok(config)
 }

@@ -26,16 +26,16 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE", requires = "out")]
     ids: Option<PathBuf>,
     /// The tensor of that file.
-    #[arg(long, value_name = "NAME", default_value = "input_ids", requires = "ids")]
+    #[arg(long, value_name = "NAME", default_value = "input_ids", conflicts_with = "prompt")]
     tensor: String,
     /// The safetensors file to write: int64 `tokens` [B, N] and their float32 `logprobs` [B, N].
-    #[arg(long, value_name = "FILE", requires = "ids")]
+    #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
     out: Option<PathBuf>,
     /// With `--ids`: end a row at an end-of-text token and fill it up with the padding token (log-probability 0).
-    #[arg(long, requires = "ids")]
+    #[arg(long, conflicts_with = "prompt")]
     stop_at_eos: bool,
     /// With `--prompt`: text that ends the continuation and is left out; may be given several times.
-    #[arg(long, value_name = "TEXT", requires = "prompt")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "ids")]
     stop: Vec<String>,
     /// Tokens of a continuation, at most.
     #[arg(long, default_value_t = 64)]
@@ -89,6 +89,10 @@ pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<(), CliError> {
 }
 
 fn text(arguments: &Arguments, folder: &Path, prompt: &str, sampling: &Sampling) -> Result<(), CliError> {
+    if !folder.join("tokenizer.json").is_file() {
+        let message = format!("{} has no tokenizer.json, so it cannot read a text", folder.display());
+        return Err(CliError::user(message).hint("put its tokenizer there, or give token ids: --ids FILE --out FILE"));
+    }
     let decoder = Decoder::load(folder).map_err(wrong)?;
     let (eos, ends) = (decoder.config().eos_token_id, decoder.config().eos_token_ids());
     let chat = Chat::open(folder, eos).map_err(|error| CliError::user(error.to_string()))?;
