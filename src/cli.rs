@@ -15,6 +15,7 @@ use crate::steps::Registry;
 mod among;
 mod archive;
 mod chat;
+mod device;
 mod diff;
 mod docs;
 mod doctor;
@@ -198,7 +199,11 @@ fn checkpoint_folder(home: &Home, what: &str, run: Option<&str>) -> Result<PathB
     }
     let state = show::read_state(home, &find_run(home, run)?)?;
     let id = state.find(what)?;
-    Ok(home.open_store()?.artifact(&state.digest(id)?))
+    let folder = home.open_store()?.artifact(&state.digest(id)?);
+    if !folder.join("config.json").is_file() {
+        return Err(CliError::user(format!("`{what}` of run {} is no checkpoint: it has no config.json", state.run)));
+    }
+    Ok(folder)
 }
 
 /// The run a user means: the one named, else the latest.

@@ -44,6 +44,7 @@ pub mod train_tokenizer;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use lm::device::{Device, Devices};
 use plan::{ErrorClass, Place, Resources};
 
 pub use params::{Field, ParamError, ParamType, Script};
@@ -218,6 +219,14 @@ pub trait Step: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Checks the completed parameters against the types of what is connected, by port, when the step is declared. Pure.
+    ///
+    /// # Errors
+    /// Everything wrong with the parameters.
+    fn fits(_params: &Self::Params, _connected: &[(&'static str, ArtifactType)]) -> Result<(), Vec<ParamError>> {
+        Ok(())
+    }
+
     /// Runs: reads `work.inputs`, writes `work.out`.
     ///
     /// # Errors
@@ -304,7 +313,7 @@ pub struct Work<'a> {
     pub progress: PathBuf,
     /// Threads it has; the global rayon pool has as many.
     pub threads: usize,
-    /// Device that tensors compute on: `cpu` or `cuda`.
+    /// What tensors compute on, as `lm::device::Devices` names it: `cpu`, `cuda:1`, `cuda:0,1`, `wgpu`.
     pub device: String,
     /// Where to report.
     pub reporter: &'a dyn Reporter,
@@ -327,6 +336,26 @@ impl Work<'_> {
     /// All artifacts on a port.
     pub fn all(&self, port: &str) -> Vec<&InputArtifact> {
         self.inputs.iter().filter(|input| input.port == port).collect()
+    }
+
+    /// What tensors compute on, for kinds that share the work among several devices.
+    ///
+    /// # Errors
+    /// If one of them is not there.
+    pub fn devices(&self) -> Result<Vec<Device>, StepError> {
+        self.device.parse::<Devices>().and_then(|devices| devices.open()).map_err(StepError::failed)
+    }
+
+    /// What tensors compute on, for kinds that use one device: the first of several, which is told.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub fn one_device(&self) -> Result<Device, StepError> {
+        let mut devices = self.devices()?;
+        if devices.len() > 1 {
+            self.reporter.log(&format!("this kind computes on one device: the first of {}", self.device));
+        }
+        Ok(devices.swap_remove(0))
     }
 
     /// A path in the output folder.

@@ -15,6 +15,29 @@ fn all_mistakes_of_a_recipe_at_once() {
 }
 
 #[test]
+fn training_without_an_end_is_told_when_the_recipe_is_read() {
+    let bench = Bench::new();
+    bench.write("texts/a.txt", "some text");
+    let recipe = |more: &str| {
+        format!(
+            "import \"olmo2\" as olmo2;\nlet raw = text(\"texts/*.txt\");\n\
+             let tokens = raw.tokenize(raw.train_tokenizer(#{{ vocab_size: 300 }}));\n\
+             let base = pretrain(olmo2::model(\"pico\"), tokens, #{{ lr: 0.001{more} }});\n"
+        )
+    };
+    bench.write("r.rhai", &recipe(""));
+    let said = bench.say(&["plan", "r.rhai"]);
+    assert_eq!(said.code, 2);
+    assert!(
+        said.err.contains("r.rhai:4:") && said.err.contains("parameter `tokens` of `pretrain`: must be given"),
+        "{}",
+        said.err
+    );
+    bench.write("r.rhai", &recipe(", tokens: 4096"));
+    bench.ok(&["plan", "r.rhai"]);
+}
+
+#[test]
 fn unknown_settings_recipes_and_runs() {
     let bench = Bench::new();
     bench.write("texts/a.txt", "some text");

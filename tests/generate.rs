@@ -73,6 +73,9 @@ fn what_is_wrong_is_named() {
     fails(&[["--ids", ids].as_slice(), &out, &["--top-p", "0"]].concat(), &["top_p", "(0, 1]"]);
     fails(&[["--ids", "nowhere.safetensors"].as_slice(), &out].concat(), &["nowhere.safetensors"]);
     fails(&["--ids", ids], &["--out"]);
+    for more in [["--out", "out.safetensors"], ["--tensor", "input_ids"], ["--ids", ids]] {
+        fails(&[["--prompt", "hello"], more].concat(), &["cannot be used with", more[0]]);
+    }
     fails(&["--prompt", "hello"], &["tokenizer.json"]);
     fails(&[], &["--prompt"]);
     assert!(!bench.path("out.safetensors").exists());

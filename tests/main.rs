@@ -3,6 +3,7 @@
 
 mod bench;
 mod commands;
+mod device;
 mod errors;
 mod generate;
 mod golden;

@@ -77,6 +77,10 @@ fn exported_models_and_answers(bench: &Bench) {
     }
     assert!(!bench.path("model").join("training.json").exists());
     bench.ok(&["chat", "model", "--prompt", "What is 1 + 1?", "--max-new-tokens", "4"]);
+    let text = bench.ok(&["generate", "model", "--prompt", "What is 1 + 1?", "--max-new-tokens", "4"]);
+    assert_eq!(text, bench.ok(&["generate", "chat", "--run", "r-1", "--prompt", "What is 1 + 1?", "--max-new-tokens", "4"]));
+    let said = bench.say(&["generate", "tokens", "--run", "r-1", "--prompt", "What"]);
+    assert!(said.code == 2 && said.err.contains("`tokens` of run r-1 is no checkpoint"), "{}", said.err);
     let report = bench.ok(&["report", "r-1"]);
     assert!(report.contains("wall time") && report.contains("| held_out |") && report.contains("± "), "{report}");
     let page = std::fs::read_to_string(bench.path(bench.ok(&["report", "r-1", "--html"]).trim())).unwrap();

@@ -229,7 +229,14 @@ impl Model {
 
 fn read_config(dir: &Path) -> Result<ModelConfig, CheckpointError> {
     let path = dir.join("config.json");
-    ModelConfig::from_hf(&read_json::<Value>(&path)?).map_err(|source| CheckpointError::Config { path, source })
+    let config = ModelConfig::from_hf(&read_json::<Value>(&path)?);
+    let mut config = config.map_err(|source| CheckpointError::Config { path, source })?;
+    let path = dir.join("generation_config.json");
+    if fs::exists(&path)? && config.add_generation_config(&read_json::<Value>(&path)?).is_err() {
+        let reason = "`eos_token_id` is neither a token id nor a list of them".into();
+        return Err(CheckpointError::Tensors { path, reason });
+    }
+    Ok(config)
 }
 
 fn read_training(dir: &Path) -> Result<TrainingState, CheckpointError> {

@@ -260,6 +260,9 @@ pub struct ModelConfig {
     pub max_position_embeddings: usize,
     /// Token that ends a document; [`NO_TOKEN`] when there is none.
     pub eos_token_id: u32,
+    /// Further tokens that end what the model says, such as one that ends a turn; generating stops at any of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further_eos_token_ids: Vec<u32>,
     /// Token that fills up a row; [`NO_TOKEN`] when there is none.
     pub pad_token_id: u32,
 }
@@ -273,6 +276,11 @@ impl ModelConfig {
     /// Whether some block has experts.
     pub fn has_experts(&self) -> bool {
         self.layers.iter().any(|layer| matches!(layer.feed_forward, FeedForward::Experts(_)))
+    }
+
+    /// All tokens that end what the model says; none when there is none.
+    pub fn eos_token_ids(&self) -> Vec<u32> {
+        [self.eos_token_id].iter().chain(&self.further_eos_token_ids).copied().filter(|id| *id != NO_TOKEN).collect()
     }
 
     /// An id that can stand where no token counts: the padding token, else the one that ends documents, else 0.

@@ -3,14 +3,25 @@
 //! Knows no model. Work on the CPU runs on rayon's global pool, whose size the caller's process decides. A device is
 //! asked for before it is used, because a backend that misses its libraries panics at its first tensor.
 
+use std::fmt;
+use std::str::FromStr;
+
 pub use burn::tensor::Device;
 
 /// Why a device cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceError {
     /// The name says nothing.
-    #[error("`{0}` is no device; write `cpu`, `cuda`, `cuda:1` or `wgpu`")]
+    #[error("`{0}` is no device; write `cpu`, `cuda` (the first GPU), `cuda:1`, `cuda:0,1` (both together) or `wgpu`")]
     Name(String),
+    /// A device is named more than once.
+    #[error("`{name}`: number {index} is named twice")]
+    Twice {
+        /// The devices.
+        name: String,
+        /// The number.
+        index: usize,
+    },
     /// The program was built without the device's backend.
     #[error("`{name}`: this program was built without it; build with `--features {feature}`")]
     NotBuilt {
@@ -39,6 +50,83 @@ pub enum DeviceError {
         /// How many there are.
         found: usize,
     },
+    /// There is no GPU with a driver.
+    #[error("`{name}`: no GPU with a Vulkan driver was found; install one, or a software one such as mesa-vulkan-drivers")]
+    NoAdapter {
+        /// The device.
+        name: String,
+    },
+}
+
+/// What tensors compute on, by name: one device, or several that train a model together. Naming one asks nothing of the
+/// machine; [`Devices::open`] does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Devices {
+    /// `cpu`. So many replicas share it, more than one (`cpu:0,1`) only to try what several devices do.
+    Cpu(usize),
+    /// `cuda`, `cuda:1`, `cuda:0,1`: NVIDIA GPUs by number, one replica each.
+    Cuda(Vec<usize>),
+    /// `wgpu`: the GPU that wgpu likes best.
+    Wgpu,
+}
+
+impl FromStr for Devices {
+    type Err = DeviceError;
+
+    fn from_str(name: &str) -> Result<Self, DeviceError> {
+        let unknown = || DeviceError::Name(name.to_string());
+        let (backend, numbers) = match name.split_once(':') {
+            Some((backend, numbers)) => (backend, Some(numbers)),
+            None => (name, None),
+        };
+        let mut indices = Vec::new();
+        for number in numbers.into_iter().flat_map(|numbers| numbers.split(',')) {
+            // `usize::from_str` would take a sign.
+            if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+                return Err(unknown());
+            }
+            let index = number.parse().map_err(|_| unknown())?;
+            if indices.contains(&index) {
+                return Err(DeviceError::Twice { name: name.to_string(), index });
+            }
+            indices.push(index);
+        }
+        match (backend, indices.as_slice()) {
+            ("cpu", []) => Ok(Self::Cpu(1)),
+            // One CPU has no number.
+            ("cpu", [_, _, ..]) => Ok(Self::Cpu(indices.len())),
+            ("cuda", []) => Ok(Self::Cuda(vec![0])),
+            ("cuda", _) => Ok(Self::Cuda(indices)),
+            ("wgpu", []) => Ok(Self::Wgpu),
+            _ => Err(unknown()),
+        }
+    }
+}
+
+impl fmt::Display for Devices {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |indices: &mut dyn Iterator<Item = usize>| indices.map(|i| i.to_string()).collect::<Vec<_>>().join(",");
+        match self {
+            Self::Cpu(1) => f.write_str("cpu"),
+            Self::Cpu(n) => write!(f, "cpu:{}", list(&mut (0..*n))),
+            Self::Cuda(indices) => write!(f, "cuda:{}", list(&mut indices.iter().copied())),
+            Self::Wgpu => f.write_str("wgpu"),
+        }
+    }
+}
+
+impl Devices {
+    /// The devices, after making sure that they are there.
+    ///
+    /// # Errors
+    /// When one is not; see [`cuda`] and [`wgpu`].
+    pub fn open(&self) -> Result<Vec<Device>, DeviceError> {
+        match self {
+            Self::Cpu(n) => Ok(vec![cpu(); *n]),
+            Self::Cuda(indices) => indices.iter().map(|index| cuda(*index)).collect(),
+            Self::Wgpu => Ok(vec![wgpu()?]),
+        }
+    }
 }
 
 /// The CPU, through Burn's pure-Rust `flex` backend.
@@ -82,7 +170,7 @@ pub fn wgpu() -> Result<Device, DeviceError> {
     #[cfg(feature = "wgpu")]
     {
         if Device::enumerate(burn::tensor::DeviceType::Wgpu).into_iter().count() == 0 {
-            return Err(DeviceError::Index { name, index: 0, found: 0 });
+            return Err(DeviceError::NoAdapter { name });
         }
         Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice))
     }
@@ -90,18 +178,9 @@ pub fn wgpu() -> Result<Device, DeviceError> {
     Err(DeviceError::NotBuilt { name, feature: "wgpu" })
 }
 
-/// The device called `name`: `cpu`, `cuda` (GPU 0), `cuda:N`, or `wgpu`.
-///
-/// # Errors
-/// When there is no such device; see [`cuda`] and [`wgpu`].
-pub fn by_name(name: &str) -> Result<Device, DeviceError> {
-    match name.split_once(':') {
-        None if name == "cpu" => Ok(cpu()),
-        None if name == "cuda" => cuda(0),
-        None if name == "wgpu" => wgpu(),
-        Some(("cuda", index)) => index.parse().map_or_else(|_| Err(DeviceError::Name(name.to_string())), cuda),
-        _ => Err(DeviceError::Name(name.to_string())),
-    }
+/// Whether matrix products on `device` can be in bf16: always on the CPU, where the program's own kernels round.
+pub fn has_bf16(device: &Device) -> bool {
+    *device == cpu() || device.supports_dtype(burn::tensor::DType::BF16)
 }
 
 #[cfg(test)]
@@ -109,25 +188,65 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_mean_nothing_are_errors() {
-        assert_eq!(by_name("cpu").unwrap(), cpu());
-        for name in ["gpu", "cuda:", "cuda:x", "cpu:0", ""] {
-            assert!(matches!(by_name(name), Err(DeviceError::Name(_))), "{name}");
+    fn names_and_their_canonical_form() {
+        for (name, devices, canonical) in [
+            ("cpu", Devices::Cpu(1), "cpu"),
+            ("cpu:0,1,2", Devices::Cpu(3), "cpu:0,1,2"),
+            ("cuda", Devices::Cuda(vec![0]), "cuda:0"),
+            ("cuda:3", Devices::Cuda(vec![3]), "cuda:3"),
+            ("cuda:2,0", Devices::Cuda(vec![2, 0]), "cuda:2,0"),
+            ("wgpu", Devices::Wgpu, "wgpu"),
+        ] {
+            let found: Devices = name.parse().unwrap();
+            assert_eq!((&found, found.to_string().as_str()), (&devices, canonical), "{name}");
+            assert_eq!(found.to_string().parse(), Ok(found));
         }
+        assert_eq!("cpu:0,1".parse::<Devices>().unwrap().open().unwrap(), [cpu(), cpu()]);
+    }
+
+    #[test]
+    fn names_that_mean_nothing_are_errors() {
+        for name in [
+            "gpu",
+            "CPU",
+            "cuda:",
+            "cuda:x",
+            "cuda:+1",
+            "cuda:0,",
+            "cuda:0,,1",
+            "cuda:99999999999999999999",
+            "cpu:0",
+            "wgpu:0",
+            "",
+        ] {
+            assert_eq!(name.parse::<Devices>(), Err(DeviceError::Name(name.into())), "{name}");
+        }
+        assert_eq!("cuda:1,1".parse::<Devices>(), Err(DeviceError::Twice { name: "cuda:1,1".into(), index: 1 }));
+    }
+
+    #[test]
+    fn the_cpu_has_bf16() {
+        assert!(has_bf16(&cpu()));
     }
 
     #[cfg(not(feature = "cuda"))]
     #[test]
     fn a_backend_that_was_not_built_is_named() {
-        let error = by_name("cuda").unwrap_err().to_string();
-        assert!(error.contains("--features cuda"), "{error}");
+        let error = Devices::Cuda(vec![0, 1]).open().unwrap_err().to_string();
+        assert!(error.contains("`cuda:0`") && error.contains("--features cuda"), "{error}");
+    }
+
+    #[cfg(not(feature = "wgpu"))]
+    #[test]
+    fn the_feature_of_wgpu_is_named() {
+        assert_eq!(Devices::Wgpu.open(), Err(DeviceError::NotBuilt { name: "wgpu".into(), feature: "wgpu" }));
     }
 
     #[cfg(feature = "cuda")]
     #[test]
     fn an_absent_gpu_is_an_error() {
         // Whatever the machine has, there is no GPU of this number, and asking for it must not panic.
-        let error = by_name("cuda:4096").unwrap_err();
+        let error = Devices::Cuda(vec![4096]).open().unwrap_err();
         assert!(matches!(error, DeviceError::Library { .. } | DeviceError::Index { .. }), "{error}");
     }
 }

@@ -152,8 +152,8 @@ pub fn sample(decoder: &Decoder, request: &Request<'_>) -> Vec<Vec<Sample>> {
     batch::run(decoder, request, MAX_SEQUENCES)
 }
 
-/// `n_samples` continuations of each prompt (ids, BOS included), in order, each ended by `eos` at the latest after
-/// `max_new_tokens`; see [`sample`].
+/// `n_samples` continuations of each prompt (ids, BOS included), in order, each ended by `eos`, by one of the model's
+/// further end tokens, or after `max_new_tokens`; see [`sample`].
 ///
 /// # Panics
 /// If a prompt is empty, or the sampling settings are out of range (see [`Sampling::validate`]).
@@ -165,25 +165,31 @@ pub fn generate(
     eos: u32,
     seed: u64,
 ) -> Vec<Vec<Sample>> {
-    let stop = Stop { ids: &[eos], ..Stop::default() };
+    let ids = ends(model, eos);
+    let stop = Stop { ids: &ids, ..Stop::default() };
     sample(&Decoder::new(model), &Request { prompts, n_samples, sampling, stop, seed })
+}
+
+/// `eos` and the model's further end tokens.
+fn ends(model: &Model, eos: u32) -> Vec<u32> {
+    [&[eos], model.config().further_eos_token_ids.as_slice()].concat()
 }
 
 /// A conversation being generated token by token; keeps its cache between turns.
 pub struct Dialogue {
     decoder: Decoder,
     cache: KvCache,
-    eos: u32,
+    ends: Vec<u32>,
     n_turns: u32,
     seed: u64,
 }
 
 impl Dialogue {
-    /// An empty conversation with a model.
+    /// An empty conversation with a model, whose turns end with `eos` or one of the model's further end tokens.
     pub fn new(model: &Model, eos: u32, seed: u64) -> Self {
         let decoder = Decoder::new(model);
         let cache = decoder.cache(1);
-        Dialogue { decoder, cache, eos, n_turns: 0, seed }
+        Dialogue { decoder, cache, ends: ends(model, eos), n_turns: 0, seed }
     }
 
     /// Number of tokens read so far.
@@ -196,16 +202,17 @@ impl Dialogue {
         self.len() == 0
     }
 
-    /// Reads `ids` (those not read before), then generates until EOS, the limit, or `on_token` breaks. `on_token` is
-    /// called with each drawn token except EOS. The generated tokens, EOS included, are read into the cache.
+    /// Reads `ids` (those not read before), then generates until an end token, the limit, or `on_token` breaks.
+    /// `on_token` is called with each drawn token except an end token. The generated tokens, the last one included, are
+    /// read into the cache.
     ///
     /// # Panics
     /// If `ids` is empty or the sampling settings are out of range.
     pub fn answer(&mut self, ids: &[u32], sampling: &Sampling, mut on_token: impl FnMut(Drawn) -> ControlFlow<()>) -> Sample {
         sampling.validate().expect("sampling settings are checked where they are read");
         assert!(!ids.is_empty(), "a turn needs at least one token");
-        let stop = [self.eos];
-        let stop = Stop { ids: &stop, ..Stop::default() };
+        let ends = self.ends.clone();
+        let stop = Stop { ids: &ends, ..Stop::default() };
         let mut logits = self.decoder.advance(&mut self.cache, &[ids]).swap_remove(0);
         let mut sample = Sample::default();
         let mut scratch = Vec::new();

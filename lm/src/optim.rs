@@ -18,6 +18,7 @@ use crate::model::recompute::Recompute;
 use crate::model::{Loss, Model, parameters};
 use crate::weights::{Array, NamedArrays};
 
+pub mod passes;
 pub mod rules;
 pub mod skip;
 
@@ -308,6 +309,12 @@ pub struct Trainer {
     gradients: Gradients,
 }
 
+/// The factor that brings gradients of norm `norm` under a bound: `min(1, max / (norm + 1e-6))`, as in PyTorch and
+/// OLMo-core.
+pub(crate) fn clipping(norm: f64, max_grad_norm: Option<f64>) -> f64 {
+    max_grad_norm.map_or(1.0, |max| (max / (norm + 1e-6)).min(1.0))
+}
+
 const HAS_MODEL: &str = "the model is only away inside `update`";
 
 impl Trainer {
@@ -378,8 +385,6 @@ impl Trainer {
     }
 
     /// Clips, updates the parameters unless the step is to be skipped, and clears the gradients.
-    ///
-    /// The factor is `min(1, max / (norm + 1e-6))`, as in PyTorch and OLMo-core.
     pub fn step(&mut self, update: Update) -> Updated {
         let model = self.model.take().expect(HAS_MODEL);
         let gradients = std::mem::take(&mut self.gradients);
@@ -388,7 +393,7 @@ impl Trainer {
             Some((config, history)) => history.skips(update.loss, grad_norm, *config),
             None => false,
         };
-        let scale = update.max_grad_norm.map_or(1.0, |max| (max / (grad_norm + 1e-6)).min(1.0));
+        let scale = clipping(grad_norm, update.max_grad_norm);
         self.model = Some(if skipped { model } else { self.optimizer.apply(model, gradients, update.lr, scale) });
         Updated { grad_norm, skipped }
     }
@@ -403,22 +408,26 @@ impl Trainer {
         &mut self.gradients
     }
 
-    /// Gives a gradient of zeros to each parameter of `names` that has none.
+    /// Gives a gradient of zeros, of what trains, to each parameter of `names` that has none.
     pub(crate) fn zero_missing_gradients(&mut self, names: &BTreeSet<String>) {
-        let model = self.model.as_ref().expect(HAS_MODEL);
+        let (model, optimizer) = (self.model.as_ref().expect(HAS_MODEL), &self.optimizer);
         let gradients = &mut self.gradients.0;
         parameters::visit(model, |name, _, value| {
             if names.contains(name) && !gradients.contains_key(name) {
-                gradients.insert(name.to_string(), value.zeros_like());
+                let zeros = value.zeros_like();
+                let zeros = match optimizer.rule(name).elements {
+                    Some(range) => zeros.slice([range]),
+                    None => zeros,
+                };
+                gradients.insert(name.to_string(), zeros);
             }
         });
     }
 
-    /// `update`, where the gradient norm is known already.
-    pub(crate) fn update_at_norm(&mut self, lr: f64, norm: f64) {
+    /// Updates the parameters by the gradients times `scale`, and clears them.
+    pub(crate) fn update_scaled(&mut self, lr: f64, scale: f64) {
         let model = self.model.take().expect(HAS_MODEL);
         let gradients = std::mem::take(&mut self.gradients);
-        let scale = self.max_grad_norm.map_or(1.0, |max| (max / (norm + 1e-6)).min(1.0));
         self.model = Some(self.optimizer.apply(model, gradients, lr, scale));
     }
 

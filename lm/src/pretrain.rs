@@ -17,18 +17,20 @@ use crate::config::ModelConfig;
 use crate::device;
 use crate::init::initial_weights;
 use crate::kernels;
-use crate::kernels::LossScale;
 use crate::loader::batches::position;
 use crate::loader::{Ingredient, Loader, LoaderError, TokenSource};
-use crate::model::{RouterFigures, RouterScale, WeightsError};
+use crate::model::{Model, RouterFigures, WeightsError};
 use crate::observe::Observer;
+use crate::optim::passes::{Measured, Passes};
 use crate::optim::rules::RuleError;
 use crate::optim::skip::History;
-use crate::optim::{AdamW, OptimizerState, Trainer, Update, Updated};
+use crate::optim::{OptimizerState, Updated};
+use crate::parallel::{Learner, Origin, ParallelError};
 
 mod config;
 mod merge;
 mod report;
+mod sharing;
 mod spikes;
 mod validation;
 
@@ -36,6 +38,7 @@ pub use config::{ClipWarmup, OptimizerStart, PeakRate, Precision, PretrainConfig
 
 use merge::RunningMean;
 use report::Report;
+use sharing::Sharing;
 use spikes::Spikes;
 use validation::Validation;
 
@@ -57,6 +60,9 @@ pub enum TrainError {
     /// The configuration makes no sense.
     #[error("training configuration: {0}")]
     Config(String),
+    /// The replicas on several devices failed.
+    #[error(transparent)]
+    Parallel(ParallelError),
     /// The loss is no longer a number.
     #[error("the loss is {loss} at step {step}; lower the learning rate or raise the warm-up")]
     Diverged {
@@ -73,6 +79,16 @@ pub enum TrainError {
         /// Steps of the run.
         total: u64,
     },
+}
+
+impl From<ParallelError> for TrainError {
+    fn from(error: ParallelError) -> Self {
+        match error {
+            ParallelError::Weights(error) => Self::Weights(error),
+            ParallelError::Rules(error) => Self::Rules(error),
+            other => Self::Parallel(other),
+        }
+    }
 }
 
 /// Where training starts.
@@ -185,15 +201,17 @@ pub fn pretrain(
     saving: Option<Saving<'_>>,
     observer: &mut dyn Observer,
 ) -> Result<PretrainSummary, TrainError> {
-    pretrain_on(&device::cpu(), config, start, data, out, saving, observer)
+    pretrain_on(&[device::cpu()], config, start, data, out, saving, observer)
 }
 
-/// [`pretrain`] on any device. Results on different devices differ by rounding.
+/// [`pretrain`] on any device, or on several: each has a replica of the model and its share of every batch (see
+/// [`crate::parallel`]). Results on different devices, and on another number of them, differ by rounding; a run that was
+/// interrupted may go on on others.
 ///
 /// # Errors
-/// As [`pretrain`].
+/// As [`pretrain`]; also when the devices cannot share the batches, or compute in the precision.
 pub fn pretrain_on(
-    device: &Device,
+    devices: &[Device],
     config: &PretrainConfig,
     start: &Start,
     data: impl Into<Data>,
@@ -216,29 +234,36 @@ pub fn pretrain_on(
     let mut mean = RunningMean::new(at.merged_steps, merged);
     let training = checkpoint.training.take().unwrap_or_default();
     let mut record = training.record;
-    let model = checkpoint.model(device)?;
-    let model = model.with_precision(match config.precision {
-        Precision::F32 => kernels::Precision::F32,
-        Precision::Bf16 => kernels::Precision::Bf16,
-    });
+    let model_config = checkpoint.config.clone();
+    let sharing = Sharing::new(config, &model_config, devices)?;
+    let model = match devices {
+        [device] => checkpoint.model(device)?,
+        _ => checkpoint.model(&device::cpu())?,
+    };
     drop(checkpoint);
-    let model_config = model.config().clone();
     let peak = f64::from_bits(at.peak_bits);
     let (schedule, segments) = (config.schedule(peak), config.segments());
     let (n_steps, n_tokens) = (config.n_steps(), config.n_tokens());
     let loader = Loader::new(config.loader(&model_config), data.training)?;
     let validation = Validation::new(config, &model_config, data.validation)?;
-    let optimizer = AdamW::from_state(config.optimizer, training.optimizer).with_rules(&config.rules, &model)?;
-    let mut trainer = Trainer::new(model, optimizer, config.max_grad_norm);
-    if let Some(skip_step) = config.skip_step {
-        trainer = trainer.with_skip_step(skip_step, std::mem::take(&mut at.history));
-    }
-    let mut report = Report::new(config, &model_config, observer);
+    let origin = Origin {
+        model,
+        optimizer: config.optimizer,
+        state: training.optimizer,
+        rules: config.rules.clone(),
+        skip_step: config.skip_step.map(|skip_step| (skip_step, std::mem::take(&mut at.history))),
+        precision: match config.precision {
+            Precision::F32 => kernels::Precision::F32,
+            Precision::Bf16 => kernels::Precision::Bf16,
+        },
+    };
+    let mut learner = Learner::new(origin, devices)?;
+    let mut report = Report::new(config, &model_config, devices, observer);
     let n_recent = n_steps.div_ceil(10);
-    let snapshot = |trainer: &Trainer, record: &TrainingRecord| Checkpoint {
-        config: model_config.clone(),
-        weights: trainer.model().weights(),
-        training: Some(TrainingState { record: record.clone(), optimizer: trainer.optimizer_state() }),
+    let snapshot = |learner: &Learner, record: &TrainingRecord| -> Result<Checkpoint, ParallelError> {
+        let (weights, optimizer) = learner.snapshot()?;
+        let training = Some(TrainingState { record: record.clone(), optimizer });
+        Ok(Checkpoint { config: model_config.clone(), weights, training })
     };
     record.peak_lr = peak;
     let mut held_out = BTreeMap::new();
@@ -252,7 +277,7 @@ pub fn pretrain_on(
         report.loading(observer);
         let batch = loader.batch(step - 1)?;
         report.loaded(observer);
-        let measured = optimise(&mut trainer, &batch, config, lr, config.bound(curve));
+        let measured = optimise(&mut learner, &batch, &sharing.passes(&batch), lr, config.bound(curve))?;
         record.step += 1;
         record.tokens += batch_tokens;
         record.lr = lr;
@@ -265,10 +290,10 @@ pub fn pretrain_on(
             return Err(TrainError::Diverged { step, loss: measured.cross_entropy });
         }
         if step + config.merge_last > n_steps && config.merge_last > 1 {
-            mean.push(trainer.model().weights());
+            mean.push(learner.look(Model::weights)?);
         }
         if validation.due(step, n_steps) {
-            held_out = validation.measure(trainer.model(), step, observer)?;
+            held_out = validation.measure(&learner, step, observer)?;
         }
         at.step = step;
         if step + n_recent > n_steps {
@@ -279,9 +304,9 @@ pub fn pretrain_on(
         {
             let stop = observer.should_stop();
             if stop || step.is_multiple_of(saving.every_steps.max(1)) || report.since_saving(observer) >= saving.every_seconds {
-                at.history = trainer.history().cloned().unwrap_or_default();
+                at.history = learner.history().cloned().unwrap_or_default();
                 at.merged_steps = mean.n_steps();
-                progress.save_with_arrays(step, &snapshot(&trainer, &record), &at, mean.weights())?;
+                progress.save_with_arrays(step, &snapshot(&learner, &record)?, &at, mean.weights())?;
                 report.saved(observer);
             }
         }
@@ -289,7 +314,7 @@ pub fn pretrain_on(
             return Err(TrainError::Stopped { step, total: n_steps });
         }
     }
-    let mut result = snapshot(&trainer, &record);
+    let mut result = snapshot(&learner, &record)?;
     if let Some(weights) = mean.into_weights() {
         result.weights = weights;
     }
@@ -342,30 +367,16 @@ struct StepMeasures {
     updated: Updated,
 }
 
-/// One step: gradients of all micro-batches, each divided by the targets of the whole batch, then one update.
-fn optimise(trainer: &mut Trainer, batch: &Batch, config: &PretrainConfig, lr: f64, bound: Option<f64>) -> StepMeasures {
-    let divisor = batch.divisor().max(1) as f64;
-    let (mut cross_entropy, mut squared_lse) = (0.0, 0.0);
-    let mut routers: Vec<RouterFigures> = Vec::new();
-    for micro in batch.micro_batches(config.rows(batch.tokens.length)) {
-        let share = micro.tokens.len() as f64 / batch.tokens.len() as f64;
-        let router = RouterScale { load_balancing: config.load_balancing_loss, z_loss: config.router_z_loss, share };
-        let scale = LossScale { z_loss: config.z_loss, divisor, router };
-        let loss = trainer.accumulate_batch(&micro, scale, config.recompute);
-        let values = loss.read();
-        cross_entropy += values.cross_entropy / divisor;
-        squared_lse += values.squared_lse / divisor;
-        let figures = loss.routers().map(|routers| routers.read()).unwrap_or_default();
-        routers.resize_with(figures.len(), RouterFigures::default);
-        for (sum, figures) in routers.iter_mut().zip(figures) {
-            sum.load_balancing += share * figures.load_balancing;
-            sum.z_loss += share * figures.z_loss;
-            sum.counts.resize(figures.counts.len(), 0.0);
-            sum.counts.iter_mut().zip(&figures.counts).for_each(|(sum, count)| *sum += count);
-        }
-    }
-    let updated = trainer.step(Update { lr, max_grad_norm: bound, loss: cross_entropy });
-    StepMeasures { cross_entropy, squared_lse, routers, lr, updated }
+/// One step: gradients of all passes, each divided by the targets of the whole batch, then one update.
+fn optimise(
+    learner: &mut Learner,
+    batch: &Batch,
+    passes: &Passes,
+    lr: f64,
+    bound: Option<f64>,
+) -> Result<StepMeasures, ParallelError> {
+    let (Measured { cross_entropy, squared_lse, routers }, updated) = learner.step(batch, passes, lr, bound)?;
+    Ok(StepMeasures { cross_entropy, squared_lse, routers, lr, updated })
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ pub(super) fn run(_: &Arguments, home: &Home) -> Result<(), CliError> {
     check("memory", if enough { Ok(text) } else { Err(format!("{text}; the default recipe wants 4 GiB")) });
     check("huge pages", huge_pages());
     check("gpu", Ok(gpu()));
+    check("devices", Ok(super::device::list()));
     check("home", writable(home.path()));
     check("store", home.open_store().map(|_| home.store().display().to_string()).map_err(|error| error.to_string()));
     check("crates", crates());
@@ -68,10 +69,8 @@ fn huge_pages() -> Result<String, String> {
 
 fn gpu() -> String {
     match machine::gpus() {
-        Some(gpus) => {
-            format!("{}; steps compute on the CPU", gpus.iter().map(|gpu| gpu.0.as_str()).collect::<Vec<_>>().join(", "))
-        }
-        None => "none".into(),
+        Some(gpus) => gpus.iter().map(|gpu| gpu.0.as_str()).collect::<Vec<_>>().join(", "),
+        None => "no NVIDIA GPU".into(),
     }
 }
 

@@ -26,16 +26,16 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE", requires = "out")]
     ids: Option<PathBuf>,
     /// The tensor of that file.
-    #[arg(long, value_name = "NAME", default_value = "input_ids", requires = "ids")]
+    #[arg(long, value_name = "NAME", default_value = "input_ids", conflicts_with = "prompt")]
     tensor: String,
     /// The safetensors file to write: int64 `tokens` [B, N] and their float32 `logprobs` [B, N].
-    #[arg(long, value_name = "FILE", requires = "ids")]
+    #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
     out: Option<PathBuf>,
-    /// With `--ids`: end a row at the end-of-text token and fill it up with the padding token (log-probability 0).
-    #[arg(long, requires = "ids")]
+    /// With `--ids`: end a row at an end-of-text token and fill it up with the padding token (log-probability 0).
+    #[arg(long, conflicts_with = "prompt")]
     stop_at_eos: bool,
     /// With `--prompt`: text that ends the continuation and is left out; may be given several times.
-    #[arg(long, value_name = "TEXT", requires = "prompt")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "ids")]
     stop: Vec<String>,
     /// Tokens of a continuation, at most.
     #[arg(long, default_value_t = 64)]
@@ -89,8 +89,12 @@ pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<(), CliError> {
 }
 
 fn text(arguments: &Arguments, folder: &Path, prompt: &str, sampling: &Sampling) -> Result<(), CliError> {
+    if !folder.join("tokenizer.json").is_file() {
+        let message = format!("{} has no tokenizer.json, so it cannot read a text", folder.display());
+        return Err(CliError::user(message).hint("put its tokenizer there, or give token ids: --ids FILE --out FILE"));
+    }
     let decoder = Decoder::load(folder).map_err(wrong)?;
-    let eos = decoder.config().eos_token_id;
+    let (eos, ends) = (decoder.config().eos_token_id, decoder.config().eos_token_ids());
     let chat = Chat::open(folder, eos).map_err(|error| CliError::user(error.to_string()))?;
     let mut ids = chat.encode(prompt).map_err(|error| CliError::user(error.to_string()))?;
     if ids.is_empty() {
@@ -102,7 +106,7 @@ fn text(arguments: &Arguments, folder: &Path, prompt: &str, sampling: &Sampling)
         return Err(CliError::user(format!("{place}: the tokenizer gives id {id}, the model has a vocabulary of {vocab}")));
     }
     let strings = StopStrings::new(&chat, &arguments.stop);
-    let stop = Stop { ids: &[eos], text: Some(&strings), ..Stop::default() };
+    let stop = Stop { ids: &ends, text: Some(&strings), ..Stop::default() };
     let request = Request { prompts: &[ids], n_samples: 1, sampling, stop, seed: arguments.seed };
     let sample = sample(&decoder, &request).swap_remove(0).swap_remove(0);
     let text = chat.decode(sample.text_ids()).map_err(CliError::system)?;
@@ -126,8 +130,8 @@ fn tensors(arguments: &Arguments, folder: &Path, (from, to): (&Path, &Path), sam
     let tokens =
         lm::score::tokens(&ids, length, config.vocab_size).map_err(|error| CliError::user(format!("{place}: {error}")))?;
     let prompts: Vec<Vec<u32>> = tokens.ids.chunks_exact(length).map(<[u32]>::to_vec).collect();
-    let eos = [config.eos_token_id];
-    let stop = Stop { ids: if arguments.stop_at_eos { &eos } else { &[] }, ..Stop::default() };
+    let ends = config.eos_token_ids();
+    let stop = Stop { ids: if arguments.stop_at_eos { &ends } else { &[] }, ..Stop::default() };
     let request = Request { prompts: &prompts, n_samples: 1, sampling, stop, seed: arguments.seed };
     let samples: Vec<_> = sample(&decoder, &request).into_iter().flatten().collect();
     let rectangle = Rectangle::new(&samples, arguments.max_new_tokens, config.pad_token_id);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 
+use lm::device::Devices;
 use plan::{Limits, Record, Resources, RunStatus};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -25,9 +26,10 @@ pub(super) struct Arguments {
     recipe: RecipeArguments,
     #[command(flatten)]
     selection: Selection,
-    /// Device that tensors compute on. It is provenance: it does not enter any key.
-    #[arg(long, default_value = "cpu", value_parser = ["cpu"])]
-    device: String,
+    /// What tensors compute on: `cpu`, `cuda`, `cuda:1`, `cuda:0,1` (pretraining shares its batches between both) or `wgpu`. It
+    /// is provenance: it does not enter any key.
+    #[arg(long, default_value = "cpu", value_name = "NAME", value_parser = super::device::parse)]
+    device: Devices,
     /// Threads that steps may use together; all by default.
     #[arg(long, short = 'j', value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     threads: Option<u32>,
@@ -58,6 +60,8 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<ExitCode, CliError> {
     arguments.executor.check()?;
+    // Before anything runs: a step that finds out is late.
+    super::device::open(&arguments.device)?;
     let store = home.open_store()?;
     let mut loaded = load(&arguments.recipe, &store)?;
     let wishes = arguments.selection.apply(&mut loaded.plan, &loaded.recipe)?;
@@ -139,7 +143,7 @@ fn config(
         store,
         registry: super::registry(),
         program: std::env::current_exe()?,
-        device: arguments.device.clone(),
+        device: arguments.device.to_string(),
         capacity: Resources {
             cpus: arguments.threads.unwrap_or(threads),
             memory_mib: arguments.memory.unwrap_or_else(machine::total_memory_mib),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use lm::checkpoint::tensors::{TensorFile, TensorWriter};
 use lm::checkpoint::{CheckpointError, Precision};
+use lm::device::Devices;
 use lm::kernels::Kernels;
 use lm::model::Model;
 
@@ -35,6 +36,9 @@ pub(super) struct Arguments {
     /// Leave the logits out.
     #[arg(long)]
     no_logits: bool,
+    /// What to compute on: `cpu`, `cuda`, `cuda:1` or `wgpu`.
+    #[arg(long, default_value = "cpu", value_name = "NAME", value_parser = super::device::parse)]
+    device: Devices,
     /// Operations to compute with.
     #[arg(long, value_enum, default_value = "fused")]
     kernels: KernelArgument,
@@ -56,11 +60,12 @@ pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<(), CliError> {
         return Err(CliError::user(format!("{place}: `input_ids` of shape {:?} holds no token", entry.shape)));
     }
     let ids = file.integers(entry).map_err(wrong)?;
+    let device = super::device::open_one(&arguments.device)?;
     let kernels = match arguments.kernels {
-        KernelArgument::Fused => Kernels::Fused,
+        KernelArgument::Fused => Kernels::on(&device),
         KernelArgument::Plain => Kernels::Plain,
     };
-    let model = Model::load(&folder, &lm::device::cpu()).map_err(wrong)?.with_kernels(kernels);
+    let model = Model::load(&folder, &device).map_err(wrong)?.with_kernels(kernels);
     let vocab = model.config().vocab_size;
     let tokens = lm::score::tokens(&ids, length, vocab).map_err(|error| CliError::user(format!("{place}: {error}")))?;
     let partial = arguments.out.with_extension("partial");

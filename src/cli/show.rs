@@ -111,7 +111,11 @@ impl RunState {
         let names = self.steps.iter().map(|step| step.name.as_str()).chain(self.outputs.iter().map(|(name, _)| name.as_str()));
         let near = closest(what, names.clone());
         Err(CliError::user(format!("run {} has no step, output or key `{what}`", self.run)).hint(near.map_or_else(
-            || format!("there are: {}", names.collect::<Vec<_>>().join(", ")),
+            || {
+                let mut told = std::collections::BTreeSet::new();
+                // An output is often called as its step is.
+                format!("there are: {}", names.filter(|name| told.insert(*name)).collect::<Vec<_>>().join(", "))
+            },
             |near| format!("did you mean `{near}`?"),
         )))
     }

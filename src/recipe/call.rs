@@ -24,20 +24,20 @@ use super::session::{Declaration, Session};
 use super::text::{Text, site};
 use super::value::{NotPlain, to_value};
 use crate::steps::params::{ADDRESS, closest};
-use crate::steps::registry::Check;
+use crate::steps::registry::Checks;
 use crate::steps::{About, Arity, ArtifactType, Field, Kind, ParamError, Port};
 
 /// What a call needs to know of a kind.
 pub(super) struct Signature {
     pub(super) about: About,
     pub(super) fields: Vec<Field>,
-    pub(super) check: Check,
+    pub(super) check: Checks,
 }
 
 impl Signature {
     /// Of a kind.
     pub(super) fn of(kind: &Kind) -> Self {
-        Self { about: kind.about.clone(), fields: kind.fields.clone(), check: kind.checker() }
+        Self { about: kind.about.clone(), fields: kind.fields.clone(), check: kind.checks() }
     }
 }
 
@@ -468,10 +468,24 @@ impl Call<'_> {
         }
     }
 
+    /// The types of what is connected, by port.
+    fn connected(&self) -> Option<Vec<(&'static str, ArtifactType)>> {
+        let by_port = self.signature.about.ports.iter().zip(&self.connections);
+        let types = by_port.flat_map(|(port, connections)| {
+            connections.iter().map(move |connection| match connection.handle() {
+                Some(handle) => Some((port.name, handle.artifact?)),
+                None => Some((port.name, ArtifactType::Files)),
+            })
+        });
+        types.collect()
+    }
+
     /// The parameters with defaults filled in.
     fn check_params(&mut self) -> Option<Value> {
         let kind = self.signature.about.name;
-        let mut errors = match (self.signature.check)(&Value::Map(self.params.clone())) {
+        let check = self.signature.check;
+        let connected = self.connected();
+        let mut errors = match check.apply(&Value::Map(self.params.clone()), connected.as_deref()) {
             Ok(params) => return Some(params),
             Err(errors) => errors,
         };
@@ -479,7 +493,7 @@ impl Call<'_> {
         let mut known = self.params.clone();
         known.retain(|name, _| self.signature.fields.iter().any(|field| field.name == name));
         if known.len() < self.params.len()
-            && let Err(more) = (self.signature.check)(&Value::Map(known))
+            && let Err(more) = check.apply(&Value::Map(known), connected.as_deref())
         {
             errors.extend(more.into_iter().filter(|error| !errors.contains(error)).collect::<Vec<_>>());
         }

@@ -70,7 +70,7 @@ impl Step for AddExpert {
             None => Ok(RouterRow::Random(seed)),
             Some(tokens) => {
                 let documents = documents(&tokens.path, params.documents)?;
-                let embedding = flex::embed(&public, &documents, &lm::device::cpu()).map_err(StepError::failed)?;
+                let embedding = flex::embed(&public, &documents, &work.one_device()?).map_err(StepError::failed)?;
                 Ok::<_, StepError>(RouterRow::Embedding(embedding))
             }
         };

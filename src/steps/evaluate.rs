@@ -98,7 +98,7 @@ fn results(params: &Params, work: &Work<'_>) -> Result<Vec<TaskResult>, StepErro
     let input = work.input("checkpoint")?;
     let checkpoint = Checkpoint::read(&input.path).map_err(StepError::failed)?;
     let chat = chat(input, checkpoint.config.eos_token_id)?;
-    let model = checkpoint.model(&lm::device::cpu()).map_err(StepError::failed)?;
+    let model = checkpoint.model(&work.one_device()?).map_err(StepError::failed)?;
     let (window, mut results) = (size(params.window), Vec::new());
     let tasks = 2 + params.choices.len() as u64;
     let stop = |done: u64| {

@@ -176,6 +176,7 @@ impl Model {
             tie_word_embeddings: self.tie_word_embeddings,
             max_position_embeddings: size(self.max_position_embeddings),
             eos_token_id: eos,
+            further_eos_token_ids: Vec::new(),
             pad_token_id: pad,
         }
     }

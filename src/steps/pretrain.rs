@@ -289,6 +289,9 @@ pub(super) const SAVE_SECONDS: f64 = 20.0;
 /// Tokens of a sequence and of a batch, where neither recipe nor recording says.
 const SIZES: (u64, u64) = (256, 4096);
 
+/// What is said of a run without `tokens`.
+const NO_END: &str = "must be given: how many tokens to train on; only recorded batches have an end";
+
 /// A count as the model room takes it.
 fn size(value: u64) -> usize {
     usize::try_from(value).unwrap_or(usize::MAX)
@@ -324,9 +327,7 @@ impl Params {
         let (sequence, batch) = recorded.map_or(SIZES, |r| (r.length as u64, r.batch_tokens()));
         let unless_recorded = |weight: f64| if recorded.is_some() { 0.0 } else { weight };
         let tokens = self.tokens.or(recorded.map(|r| r.tokens()));
-        let tokens = tokens.ok_or_else(|| {
-            StepError::Failed("`tokens` must be given: how many tokens to train on; only recorded batches have an end".into())
-        })?;
+        let tokens = tokens.ok_or_else(|| StepError::Failed(format!("`tokens` {NO_END}")))?;
         let changes = |changes: &[Later]| -> Vec<Change> {
             changes.iter().map(|change| Change { after_tokens: change.after, tokens: change.tokens }).collect()
         };
@@ -476,6 +477,16 @@ impl Step for Pretrain {
         check(params)
     }
 
+    fn fits(params: &Params, connected: &[(&'static str, ArtifactType)]) -> Result<(), Vec<ParamError>> {
+        let mut sources = connected.iter().filter(|(port, _)| *port == "tokens").peekable();
+        // A source that is missing altogether is told as such.
+        let endless = sources.peek().is_some() && !sources.any(|(_, source)| *source == ArtifactType::Batches);
+        if params.tokens.is_none() && endless {
+            return Err(vec![ParamError::new("tokens", NO_END)]);
+        }
+        Ok(())
+    }
+
     fn run(params: Params, work: &Work<'_>) -> Result<Closing, StepError> {
         train(&params, work)
     }
@@ -523,7 +534,8 @@ pub(super) fn train(params: &Params, work: &Work<'_>) -> Result<Closing, StepErr
     fs_err::create_dir_all(&state)?;
     let saving = Saving { dir: &state, every_steps: SAVE_STEPS, every_seconds: SAVE_SECONDS };
     let mut curve = Curve::new(work, "tokens");
-    let summary = lm::pretrain::pretrain(
+    let summary = lm::pretrain::pretrain_on(
+        &work.devices()?,
         &config,
         &start,
         Data { training: ingredients(work, &params.ratios)?, validation: held_out(work)? },

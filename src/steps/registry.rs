@@ -4,11 +4,29 @@ use std::collections::BTreeMap;
 
 use plan::Value;
 
-use super::{About, Closing, Field, ParamError, ParamType, Step, StepError, Work};
+use super::{About, ArtifactType, Closing, Field, ParamError, ParamType, Step, StepError, Work};
 
-/// Fills in and checks parameters.
-pub type Check = fn(&Value) -> Result<Value, Vec<ParamError>>;
+type Check = fn(&Value) -> Result<Value, Vec<ParamError>>;
+type Fits = fn(&Value, &[(&'static str, ArtifactType)]) -> Result<(), Vec<ParamError>>;
 type Run = fn(&Value, &Work<'_>) -> Result<Closing, StepError>;
+
+/// What is checked of a call of a kind.
+#[derive(Debug, Clone, Copy)]
+pub struct Checks {
+    check: Check,
+    fits: Fits,
+}
+
+impl Checks {
+    /// Parameters with defaults filled in, checked against the types of what is connected, if all of these are known.
+    ///
+    /// # Errors
+    /// All that is wrong with them.
+    pub fn apply(self, params: &Value, connected: Option<&[(&'static str, ArtifactType)]>) -> Result<Value, Vec<ParamError>> {
+        let params = (self.check)(params)?;
+        connected.map_or(Ok(()), |connected| (self.fits)(&params, connected)).map(|()| params)
+    }
+}
 
 /// A kind as recipes, documentation and executor see it.
 pub struct Kind {
@@ -17,6 +35,7 @@ pub struct Kind {
     /// Its parameters.
     pub fields: Vec<Field>,
     check: Check,
+    fits: Fits,
     run: Run,
 }
 
@@ -29,9 +48,17 @@ impl Kind {
         (self.check)(params)
     }
 
-    /// [`Kind::check`] as a function of its own.
-    pub fn checker(&self) -> Check {
-        self.check
+    /// [`Kind::check`] and [`Kind::fits`] without the kind.
+    pub fn checks(&self) -> Checks {
+        Checks { check: self.check, fits: self.fits }
+    }
+
+    /// Whether checked parameters suit the types of what is connected, by port.
+    ///
+    /// # Errors
+    /// As [`Step::fits`].
+    pub fn fits(&self, params: &Value, connected: &[(&'static str, ArtifactType)]) -> Result<(), Vec<ParamError>> {
+        (self.fits)(params, connected)
     }
 
     /// Runs with checked parameters.
@@ -71,6 +98,7 @@ impl Registry {
                 S::complete(&mut params)?;
                 Ok(params.to_value())
             },
+            fits: |value, connected| S::fits(&S::Params::from_value("", value)?, connected),
             run: |value, work| {
                 let params = S::Params::from_value("", value)
                     .map_err(|errors| StepError::Failed(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;

@@ -160,7 +160,7 @@ impl Step for Rlvr {
         fs_err::create_dir_all(&state)?;
         let saving = Saving { dir: &state, every_steps: SAVE_STEPS, every_seconds: SAVE_SECONDS };
         let mut curve = Curve::new(work, "steps");
-        let device = lm::device::cpu();
+        let device = work.one_device()?;
         let start = Start { checkpoint: &checkpoint, chat: &chat, device: &device };
         let task = Task { problems: &problems, reward: &ByVerifier, watch };
         let summary =

@@ -2,7 +2,8 @@
 //!
 //! `cuda_train [--device cuda:0] [--size 190M,1B] [--sequence 4096] [--micro-batch 2] [--sequences 16]
 //! [--precision bf16] [--kernels own] [--warmup 5] [--steps 20] [--peak-flops 989.5e12]`; the same arguments and output
-//! as `benches/torch/gpu_train.py`. Several devices, as in `--device cuda:0,cuda:1`, train together. On the CPU, for a try: `--device cpu --size nano --sequence 256 --precision f32`.
+//! as `benches/torch/gpu_train.py`. Several devices, as in `--device cuda:0,1`, train
+//! together. On the CPU, for a try: `--device cpu --size nano --sequence 256 --precision f32`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark talks to its user")]
 
@@ -12,11 +13,11 @@ use std::time::Instant;
 
 use lm::batch::{Batch, Tokens};
 use lm::config::ModelConfig;
-use lm::device::Device;
-use lm::kernels::{Kernels, LossScale, Precision};
+use lm::kernels::{Kernels, Precision};
 use lm::model::Model;
-use lm::optim::{AdamW, AdamWConfig, OptimizerState, Trainer};
-use lm::parallel::{Origin, Replicas};
+use lm::optim::AdamWConfig;
+use lm::optim::passes::Passes;
+use lm::parallel::{Learner, Origin};
 use lm::random::Stream;
 use serde_json::json;
 
@@ -82,7 +83,7 @@ fn run() -> Result<(), Error> {
 
 fn measure(arguments: &Arguments, size: &str) -> Result<serde_json::Value, Error> {
     let config = ModelConfig::olmo2(size)?;
-    let devices = arguments.text("device").split(',').map(lm::device::by_name).collect::<Result<Vec<_>, _>>()?;
+    let devices = arguments.text("device").parse::<lm::device::Devices>()?.open()?;
     let precision = match arguments.text("precision") {
         "bf16" => Precision::Bf16,
         "f32" => Precision::F32,
@@ -100,7 +101,14 @@ fn measure(arguments: &Arguments, size: &str) -> Result<serde_json::Value, Error
         return Err("--steps 0 measures nothing".into());
     }
     let peak: f64 = arguments.number("peak-flops")?;
-    let mut learner = Learner::new(&config, kernels, precision, &devices)?;
+    let model = match devices.as_slice() {
+        [device] => Model::init(&config, 0, device)?.with_kernels(kernels),
+        // Replicas have the fastest kernels of their devices.
+        _ => Model::init(&config, 0, &lm::device::cpu())?,
+    };
+    let origin = Origin { precision, ..Origin::new(model, AdamWConfig::default()) };
+    let mut learner = Learner::new(origin, &devices)?;
+    let passes = Passes::new(micro, 1e-5);
     let stream = Stream::new(0, "speed");
     let n = length * sequences;
     let (mut times, mut losses, mut memory) = (Vec::new(), Vec::new(), 0);
@@ -108,7 +116,7 @@ fn measure(arguments: &Arguments, size: &str) -> Result<serde_json::Value, Error
         let ids = (0..n).map(|i| stream.below((step * n + i) as u64, config.vocab_size) as u32).collect();
         let batch = Batch::next_token(Tokens::new(ids, length));
         let start = Instant::now();
-        losses.push(learner.step(&batch, micro)?);
+        losses.push(learner.step(&batch, &passes, 1e-4, Some(1.0))?.0.cross_entropy);
         for device in &devices {
             device.sync()?;
         }
@@ -142,42 +150,4 @@ fn measure(arguments: &Arguments, size: &str) -> Result<serde_json::Value, Error
         "first_loss": losses[0],
         "last_loss": losses[losses.len() - 1],
     }))
-}
-
-/// The model in training, on one device or on several.
-enum Learner {
-    One(Box<Trainer>),
-    Many(Replicas),
-}
-
-impl Learner {
-    fn new(config: &ModelConfig, kernels: Kernels, precision: Precision, devices: &[Device]) -> Result<Self, Error> {
-        let optimizer = AdamWConfig::default();
-        if let [device] = devices {
-            let model = Model::init(config, 0, device)?.with_kernels(kernels).with_precision(precision);
-            return Ok(Self::One(Box::new(Trainer::new(model, AdamW::new(optimizer), Some(1.0)))));
-        }
-        let model = Model::init(config, 0, &lm::device::cpu())?;
-        let origin = Origin { model, optimizer, state: OptimizerState::default(), max_grad_norm: Some(1.0), precision };
-        Ok(Self::Many(Replicas::new(&origin, devices)?))
-    }
-
-    /// One step; the mean negative log-likelihood before it.
-    fn step(&mut self, batch: &Batch, micro: usize) -> Result<f64, Error> {
-        let trainer = match self {
-            Self::One(trainer) => trainer,
-            Self::Many(replicas) => return Ok(replicas.step(batch, micro, 1e-5, 1e-4)?.cross_entropy),
-        };
-        let scale = LossScale::new(1e-5, batch.n_targets() as f64);
-        let losses: Vec<_> = batch
-            .micro_batches(micro)
-            .map(|micro| {
-                let loss = trainer.model().loss(&micro, scale);
-                trainer.accumulate(&loss.tensor());
-                loss
-            })
-            .collect();
-        trainer.update(1e-4);
-        Ok(losses.iter().map(|loss| loss.read().cross_entropy / scale.divisor).sum())
-    }
 }

@@ -64,10 +64,11 @@ impl Checkpoint {
     /// What `generate` of `transformers` needs to stop and to pad.
     fn generation_config(&self) -> Value {
         let mut fields = json!({ "_from_model_config": true });
-        for (name, id) in [("eos_token_id", self.config.eos_token_id), ("pad_token_id", self.config.pad_token_id)] {
-            if id != NO_TOKEN {
-                fields[name] = id.into();
-            }
+        if self.config.eos_token_id != NO_TOKEN {
+            fields["eos_token_id"] = self.config.eos_json();
+        }
+        if self.config.pad_token_id != NO_TOKEN {
+            fields["pad_token_id"] = self.config.pad_token_id.into();
         }
         fields
     }

@@ -122,6 +122,7 @@ impl Family {
                 Self::Olmo3 | Self::OlmoHybrid => 8192,
                 _ => 4096,
             },
+            further_eos_token_ids: Vec::new(),
             eos_token_id: if dolma2 { 100_257 } else { 0 },
             pad_token_id: if dolma2 { 100_277 } else { 1 },
         }

@@ -100,6 +100,19 @@ fn token_json(id: u32) -> Value {
     if id == NO_TOKEN { Value::Null } else { id.into() }
 }
 
+/// Token ids of field `name`: one or a list, without null, negative and repeated ones.
+fn token_ids(name: &str, value: &Value) -> Result<Vec<u32>, ConfigError> {
+    let all = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+    let mut ids = Vec::new();
+    for id in all.iter().filter(|id| !id.is_null() && id.as_i64().is_none_or(|id| id >= 0)) {
+        let id = id.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or_else(|| ConfigError::Field(name.into()))?;
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    Ok(ids)
+}
+
 fn rope_json(rope: Option<Rope>) -> Value {
     let Some(Rope { theta, scaling }) = rope else { return json!({ "rope_theta": null, "rope_type": "default" }) };
     match scaling {
@@ -142,6 +155,26 @@ impl ModelConfig {
         })
     }
 
+    /// The tokens that end a text as files have them: null, one, or a list.
+    pub fn eos_json(&self) -> Value {
+        if self.further_eos_token_ids.is_empty() { token_json(self.eos_token_id) } else { json!(self.eos_token_ids()) }
+    }
+
+    /// Takes up what `generation_config.json` adds: further tokens that end a text.
+    ///
+    /// # Errors
+    /// When a token is none.
+    pub fn add_generation_config(&mut self, config: &Value) -> Result<(), ConfigError> {
+        for id in token_ids("eos_token_id", &config["eos_token_id"])? {
+            if self.eos_token_id == NO_TOKEN {
+                self.eos_token_id = id;
+            } else if !self.eos_token_ids().contains(&id) {
+                self.further_eos_token_ids.push(id);
+            }
+        }
+        Ok(())
+    }
+
     fn family_json(&self, family: Family) -> Value {
         let attention = self.attention();
         let head_dim = attention.map_or(0, |a| a.head_dim);
@@ -151,7 +184,7 @@ impl ModelConfig {
             "attention_dropout": 0.0,
             "bos_token_id": null,
             "dtype": "float32",
-            "eos_token_id": token_json(self.eos_token_id),
+            "eos_token_id": self.eos_json(),
             "hidden_act": "silu",
             "hidden_size": self.hidden_size,
             "initializer_range": 0.02,
@@ -279,17 +312,12 @@ impl<'a> Fields<'a> {
         self.count(name)?.or(family.default_count(name)).ok_or_else(|| ConfigError::Field(name.into()))
     }
 
-    /// A token id: of several the first, none when it is null or negative, the class's when the field is not there.
-    fn token(&self, family: Family, name: &str) -> Result<u32, ConfigError> {
-        let wrong = || ConfigError::Field(name.into());
-        let first = |value: &'a Value| value.as_array().map_or(Some(value), |all| all.first());
+    /// Token ids of a field that takes one or several: none when it is null, empty or negative, the class's when it is not
+    /// there.
+    fn tokens(&self, family: Family, name: &str) -> Result<Vec<u32>, ConfigError> {
         match self.0.get(name) {
-            None => Ok(family.default_count(name).and_then(|id| u32::try_from(id).ok()).unwrap_or(NO_TOKEN)),
-            Some(value) => match first(value) {
-                None | Some(Value::Null) => Ok(NO_TOKEN),
-                Some(id) if id.as_i64().is_some_and(|id| id < 0) => Ok(NO_TOKEN),
-                Some(id) => id.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or_else(wrong),
-            },
+            None => Ok(family.default_count(name).and_then(|id| u32::try_from(id).ok()).into_iter().collect()),
+            Some(value) => token_ids(name, value),
         }
     }
 
@@ -309,6 +337,7 @@ impl<'a> Fields<'a> {
             NormKind::Layer => 1e-5,
             NormKind::Rms => self.number("rms_norm_eps")?.unwrap_or(family.default_eps()),
         };
+        let eos = self.tokens(family, "eos_token_id")?;
         Ok(ModelConfig {
             family,
             vocab_size: self.size(family, "vocab_size")?,
@@ -318,8 +347,9 @@ impl<'a> Fields<'a> {
             layers,
             tie_word_embeddings: self.flag("tie_word_embeddings")?,
             max_position_embeddings: self.size(family, "max_position_embeddings")?,
-            eos_token_id: self.token(family, "eos_token_id")?,
-            pad_token_id: self.token(family, "pad_token_id")?,
+            eos_token_id: eos.first().copied().unwrap_or(NO_TOKEN),
+            further_eos_token_ids: eos.get(1..).unwrap_or_default().to_vec(),
+            pad_token_id: self.tokens(family, "pad_token_id")?.first().copied().unwrap_or(NO_TOKEN),
         })
     }
 
@@ -409,29 +439,43 @@ impl<'a> Fields<'a> {
 
     /// The rotary positions of a layer; `None` when theta is null, which only Olmo Hybrid takes to mean none.
     fn rope(&self, family: Family, kind: &str) -> Result<Option<Rope>, ConfigError> {
-        let by_type = self.get("rope_parameters");
-        let parameters = match by_type {
-            Some(all) if all.get(kind).is_some_and(Value::is_object) => all.get(kind),
-            other => other,
-        };
-        if let Some(parameters) = parameters {
-            return self.rope_of(
-                family,
-                "rope_parameters",
-                parameters,
-                parameters.get("rope_theta").or(self.0.get("rope_theta")),
-            );
-        }
-        // The older form. Like `transformers`, which gives a file's theta to the full layers and the class default to the
-        // sliding ones (they are the same in every published model), and the scaling to the full layers only.
-        if kind == SLIDING {
-            return self.rope_of(family, "rope_theta", &Value::Null, None);
-        }
+        let (parameters, scaling) = (self.get("rope_parameters"), self.get("rope_scaling"));
         let theta = self.0.get("rope_theta");
-        match self.get("rope_scaling") {
-            Some(scaling) => self.rope_of(family, "rope_scaling", scaling, theta),
-            None => self.rope_of(family, "rope_theta", &Value::Null, theta),
+        if family == Family::Olmo3 {
+            return self.rope_by_type(kind, parameters, scaling, theta);
         }
+        // Like `transformers`: the older field comes first.
+        let (field, parameters) = match (scaling, parameters) {
+            (Some(scaling), _) => ("rope_scaling", scaling),
+            (None, Some(parameters)) => ("rope_parameters", parameters),
+            (None, None) => ("rope_theta", &Value::Null),
+        };
+        self.rope_of(family, field, parameters, parameters.get("rope_theta").or(theta))
+    }
+
+    /// The rotary positions of a layer of Olmo 3. Like its class in `transformers`, which reads what stands under the layer's
+    /// type and nothing else of `rope_parameters`, and gives `rope_scaling` and a file's theta to the full layers only; the
+    /// sliding ones have the class's default (they are the same in every published model).
+    fn rope_by_type(
+        &self,
+        kind: &str,
+        parameters: Option<&Value>,
+        scaling: Option<&Value>,
+        theta: Option<&Value>,
+    ) -> Result<Option<Rope>, ConfigError> {
+        let own = parameters.and_then(|all| all.get(kind)).and_then(Value::as_object);
+        let (mut own, mut field) = (own.cloned().unwrap_or_default(), "rope_parameters");
+        if kind == FULL {
+            if let Some(scaling) = scaling {
+                field = "rope_scaling";
+                own.extend(scaling.as_object().ok_or_else(|| ConfigError::Field(field.into()))?.clone());
+            }
+            if let (false, Some(theta)) = (own.contains_key("rope_theta"), theta) {
+                own.insert("rope_theta".into(), theta.clone());
+            }
+        }
+        let theta = own.get("rope_theta").cloned();
+        self.rope_of(Family::Olmo3, field, &Value::Object(own), theta.as_ref())
     }
 
     fn rope_of(

@@ -100,6 +100,53 @@ fn legacy_rope_fields_and_class_defaults_are_read() {
     assert_eq!(theta(&hybrid), Some(10_000.0));
 }
 
+/// What `Olmo3Config` of transformers 5.23 makes of each form: theta and YaRN factor of full and of sliding layers.
+#[test]
+fn olmo_3_reads_its_rotary_fields_by_layer_type() {
+    let yarn = json!({ "rope_type": "yarn", "rope_theta": 1e4, "factor": 8.0, "original_max_position_embeddings": 32 });
+    let scaling = json!({ "rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 32 });
+    let plain = json!({ "full_attention": { "rope_type": "default" }, "sliding_attention": { "rope_type": "default" } });
+    let flat = json!({ "rope_type": "default", "rope_theta": 1e4 });
+    for (fields, full, sliding) in [
+        (json!({ "rope_parameters": yarn }), (5e5, None), 5e5),
+        (json!({ "rope_parameters": flat, "rope_theta": 777.0 }), (777.0, None), 5e5),
+        (json!({ "rope_scaling": scaling, "rope_theta": 1e4 }), (1e4, Some(8.0)), 5e5),
+        (json!({ "rope_scaling": yarn }), (1e4, Some(8.0)), 5e5),
+        (json!({ "rope_parameters": plain, "rope_scaling": scaling, "rope_theta": 1e4 }), (1e4, Some(8.0)), 5e5),
+        (json!({ "rope_parameters": { "full_attention": yarn } }), (1e4, Some(8.0)), 5e5),
+        (json!({ "rope_parameters": plain, "rope_theta": 1e4 }), (1e4, None), 5e5),
+        (json!({ "rope_parameters": { "full_attention": yarn, "sliding_attention": flat } }), (1e4, Some(8.0)), 1e4),
+    ] {
+        let mut config = json!({ "model_type": "olmo3", "hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4 });
+        config.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let config = ModelConfig::from_hf(&config).unwrap();
+        let rope = |layer: usize| config.layers[layer].attention().unwrap().rope.unwrap();
+        let factor = |rope: Rope| match rope.scaling {
+            Some(RopeScaling::Yarn { factor, .. }) => Some(factor),
+            _ => None,
+        };
+        assert_eq!(((rope(3).theta, factor(rope(3))), (rope(0).theta, factor(rope(0)))), (full, (sliding, None)), "{fields}");
+    }
+}
+
+#[test]
+fn several_tokens_may_end_a_text() {
+    let mut json = ModelConfig::olmo2("nano").unwrap().to_hf();
+    json["eos_token_id"] = json!([7, 8, 7]);
+    let mut config = ModelConfig::from_hf(&json).unwrap();
+    assert_eq!((config.eos_token_id, config.eos_token_ids()), (7, vec![7, 8]));
+    assert_eq!(config.to_hf()["eos_token_id"], json!([7, 8]));
+    config.add_generation_config(&json!({ "eos_token_id": 8 })).unwrap();
+    config.add_generation_config(&json!({ "eos_token_id": [9, 7] })).unwrap();
+    config.add_generation_config(&json!({ "temperature": 0.6 })).unwrap();
+    assert_eq!(config.eos_token_ids(), [7, 8, 9]);
+    assert_eq!(ModelConfig::from_hf(&config.to_hf()).unwrap(), config);
+    let custom = ModelConfig { family: Family::Custom, ..config.clone() };
+    assert_eq!(ModelConfig::from_hf(&custom.to_hf()).unwrap(), custom);
+    let error = config.add_generation_config(&json!({ "eos_token_id": "end" })).unwrap_err().to_string();
+    assert!(error.contains("eos_token_id"), "{error}");
+}
+
 #[test]
 fn what_a_file_leaves_out_is_the_classs_default() {
     let small = json!({ "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 96 });

@@ -4,6 +4,8 @@ use std::ops::ControlFlow;
 
 use super::*;
 use crate::batch::{Batch, IGNORED, Tokens};
+use crate::config::ModelConfig;
+use crate::device;
 use crate::model::parameters::host;
 use crate::sft::tests::Bench;
 
@@ -61,6 +63,22 @@ fn a_sample_does_not_depend_on_the_others() {
     assert_ne!(all[0][0].ids, all[0][1].ids);
     assert_ne!(all, generate(&model, &prompts(), 3, &sampling, 0, 8));
     assert!(generate(&model, &prompts(), 0, &sampling, 0, 7).iter().all(Vec::is_empty));
+}
+
+#[test]
+fn any_end_token_ends_a_sample() {
+    let model = model();
+    let long = &generate(&model, &prompts()[..1], 1, &Sampling::greedy(9), 0, 1)[0][0];
+    let last = long.ids[2];
+    let at = long.ids.iter().position(|id| *id == last).unwrap();
+    let config = ModelConfig { further_eos_token_ids: vec![511, last], ..model.config().clone() };
+    let model = Model::from_weights(&config, model.weights(), &device::cpu()).unwrap();
+    let short = &generate(&model, &prompts()[..1], 1, &Sampling::greedy(9), 0, 1)[0][0];
+    assert_eq!((short.ids.as_slice(), short.stopped), (&long.ids[..=at], true));
+    assert_eq!(short.text_ids(), &long.ids[..at]);
+    let mut dialogue = Dialogue::new(&model, 0, 1);
+    let answer = dialogue.answer(&prompts()[0], &Sampling::greedy(9), |_| ControlFlow::Continue(()));
+    assert_eq!(answer.ids, short.ids);
 }
 
 #[test]

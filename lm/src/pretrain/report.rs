@@ -3,7 +3,7 @@
 //! What depends on the clock is named `throughput/device/...` or ends in `(s)`; everything else is the same whenever and
 //! wherever a run is made.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::spikes::Spikes;
 use super::{PretrainConfig, StepMeasures};
@@ -23,8 +23,9 @@ pub(super) struct Report {
     config: PretrainConfig,
     segments: Vec<Segment>,
     model: ModelConfig,
-    /// Floating-point operations per second that the device can do.
+    /// Floating-point operations per second that a device can do.
     peak_flops: Option<f64>,
+    n_devices: f64,
     clock: Clock,
 }
 
@@ -40,14 +41,17 @@ struct Clock {
 }
 
 impl Report {
-    pub(super) fn new(config: &PretrainConfig, model: &ModelConfig, observer: &dyn Observer) -> Self {
-        let peak_flops = observer.peak_flops().or_else(|| measured_peak(observer));
+    pub(super) fn new(config: &PretrainConfig, model: &ModelConfig, devices: &[Device], observer: &dyn Observer) -> Self {
+        // Only that of the CPU is measured; replicas share it.
+        let on_cpu = devices.iter().all(|device| *device == device::cpu());
+        let peak_flops = observer.peak_flops().or_else(|| if on_cpu { measured_peak(observer) } else { None });
         let now = observer.elapsed();
         Self {
             config: config.clone(),
             segments: config.segments(),
             model: model.clone(),
             peak_flops,
+            n_devices: if on_cpu { 1.0 } else { devices.len() as f64 },
             clock: Clock { last_step: now, last_saving: now, loading: now, loading_seconds: 0.0, since_first: None },
         }
     }
@@ -168,7 +172,9 @@ impl Report {
         if seconds <= 0.0 {
             return Vec::new();
         }
-        let (tokens, flops) = (tokens as f64, tokens as f64 * flops_per_token);
+        // A device's share.
+        let tokens = tokens as f64 / self.n_devices;
+        let flops = tokens * flops_per_token;
         let mut rates = vec![
             ("TPS", tokens / seconds),
             ("BPS", 1.0 / seconds),

@@ -163,6 +163,77 @@ fn interruptions_do_not_change_a_bit_of_anything_else() {
     assert_eq!(steps, 12 - summary.skipped_steps);
 }
 
+/// A run on `n` replicas that share the CPU: what it says, and what it leaves.
+fn on_replicas(n: usize, config: &PretrainConfig, start: &Start, data: Data) -> (Recorder, PretrainSummary, Vec<Vec<u8>>) {
+    let (out, mut recorder) = (tempfile::tempdir().unwrap(), Recorder::default());
+    let devices = vec![device::cpu(); n];
+    let summary = pretrain_on(&devices, config, start, data, out.path(), None, &mut recorder).unwrap();
+    (recorder, summary, files(out.path()))
+}
+
+#[test]
+fn replicas_have_the_metrics_of_one_device() {
+    let held_out = || vec![HeldOut { label: "web".into(), tokens: Arc::new(tokens(900)) }];
+    for family in FAMILIES {
+        let config = PretrainConfig {
+            skip_step: Some(SkipStepConfig { window: 6, min_history: 3, sigma: 1.0 }),
+            validation: ValidationConfig { every_steps: 4, max_tokens: None },
+            merge_last: 2,
+            // One pass of 8 rows for dense models, which replicas share; experts keep theirs.
+            micro_batch: if family == Family::Olmoe { 2 } else { 8 },
+            ..config(10)
+        };
+        let data = || Data { training: source(), validation: held_out() };
+        let (one, first, _) = on_replicas(1, &config, &self::family(family), data());
+        for n in [2, 3] {
+            let (more, summary, _) = on_replicas(n, &config, &self::family(family), data());
+            assert_eq!(more.metrics.len(), one.metrics.len(), "{family:?}");
+            for ((step, name, found), (at, known, wanted)) in more.metrics.iter().zip(&one.metrics) {
+                assert_eq!((step, name), (at, known));
+                let close = (found - wanted).abs() <= 1e-4 * wanted.abs().max(1.0);
+                // The slots of an expert are whole numbers: a tie may fall on the other side.
+                let counts = name.ends_with("load imbalance") || name.ends_with("load balancing loss unscaled");
+                assert!(close || (counts && (found - wanted).abs() < 0.05), "{family:?} {name} at {step}: {found} {wanted}");
+            }
+            assert_eq!((summary.skipped_steps, summary.tokens), (first.skipped_steps, first.tokens), "{family:?}");
+        }
+    }
+}
+
+#[test]
+fn replicas_go_on_after_an_interruption_with_the_same_bits() {
+    let config = config(6);
+    let (recorder, whole, straight) = on_replicas(2, &config, &start(), source().into());
+    let (out, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let saving = Saving { dir: &state.path().join("progress"), every_steps: 2, every_seconds: f64::INFINITY };
+    let devices = vec![device::cpu(); 2];
+    let run = |recorder: &mut Recorder| pretrain_on(&devices, &config, &start(), source(), out.path(), Some(saving), recorder);
+    let mut first = Recorder { stop_after: Some(3), ..Recorder::default() };
+    assert!(matches!(run(&mut first).unwrap_err(), TrainError::Stopped { step: 3, total: 6 }));
+    let mut last = Recorder::default();
+    assert_eq!(run(&mut last).unwrap(), whole);
+    assert!(files(out.path()) == straight);
+    assert_eq!(recorder.metrics, [first.metrics, last.metrics].concat());
+}
+
+#[test]
+fn devices_that_cannot_share_a_batch_are_refused() {
+    let fail = |n: usize, config: &PretrainConfig, start: &Start| {
+        let (out, devices) = (tempfile::tempdir().unwrap(), vec![device::cpu(); n]);
+        let result = pretrain_on(&devices, config, start, source(), out.path(), None, &mut Recorder::default());
+        result.unwrap_err().to_string()
+    };
+    // Batches of 8 rows.
+    let error = fail(9, &config(1), &start());
+    assert!(error.contains("8 sequences, too few for 9 devices"), "{error}");
+    let whole = PretrainConfig { micro_batch: 8, ..config(1) };
+    let error = fail(2, &whole, &family(Family::Olmoe));
+    assert!(error.contains("1 passes of `micro_batch` 8") && error.contains("load-balancing"), "{error}");
+    let unbalanced = PretrainConfig { load_balancing_loss: 0.0, ..whole };
+    on_replicas(2, &unbalanced, &family(Family::Olmoe), source().into());
+    assert!(fail(0, &config(1), &start()).contains("at least one device"));
+}
+
 #[test]
 fn neither_threads_nor_recomputation_change_a_bit() {
     let run = |family: Family, threads: usize, recompute: Recompute| {

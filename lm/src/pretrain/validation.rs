@@ -4,15 +4,17 @@
 //! Reads the model only, so a run with it trains the same bits as one without.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use burn::module::Module;
 
 use super::{HeldOut, PretrainConfig, TrainError};
 use crate::config::ModelConfig;
 use crate::kernels::LossScale;
-use crate::loader::{LoaderError, PaddedDocuments};
+use crate::loader::{LoaderError, PaddedDocuments, ReadError};
 use crate::model::Model;
 use crate::observe::Observer;
+use crate::parallel::Learner;
 
 /// Documents under a label, and how many of them are measured.
 #[derive(Debug)]
@@ -22,10 +24,24 @@ struct Set {
     n: usize,
 }
 
+impl Set {
+    /// The mean over the targets, `rows` documents at a time.
+    fn loss(&self, model: &Model, rows: usize) -> Result<f64, ReadError> {
+        let model = model.valid();
+        let (mut sum, mut n_targets) = (0.0, 0);
+        for first in (0..self.n).step_by(rows) {
+            let batch = self.documents.batch(first..(first + rows).min(self.n))?;
+            sum += model.loss(&batch, LossScale::new(0.0, 1.0)).read().cross_entropy;
+            n_targets += batch.n_targets();
+        }
+        Ok(sum / n_targets.max(1) as f64)
+    }
+}
+
 /// What is measured and when.
 #[derive(Debug)]
 pub(super) struct Validation {
-    sets: Vec<Set>,
+    sets: Vec<Arc<Set>>,
     every_steps: u64,
     rows: usize,
 }
@@ -43,7 +59,7 @@ impl Validation {
             if n == 0 {
                 return Err(TrainError::Config(format!("the held-out tokens `{label}` have no document")));
             }
-            Ok(Set { label, documents, n })
+            Ok(Arc::new(Set { label, documents, n }))
         };
         let sets = held_out.into_iter().map(set).collect::<Result<_, TrainError>>()?;
         Ok(Self { sets, every_steps: config.validation.every_steps, rows: config.micro_batch })
@@ -54,24 +70,18 @@ impl Validation {
         !self.sets.is_empty() && (step == n_steps || (self.every_steps > 0 && step.is_multiple_of(self.every_steps)))
     }
 
-    /// Measures and reports the loss of `model` on every label.
+    /// Measures and reports the loss of the model as it is now on every label.
     pub(super) fn measure(
         &self,
-        model: &Model,
+        learner: &Learner,
         step: u64,
         observer: &mut dyn Observer,
     ) -> Result<BTreeMap<String, f64>, TrainError> {
         let began = observer.elapsed();
-        let model = model.valid();
         let mut losses = BTreeMap::new();
-        for Set { label, documents, n } in &self.sets {
-            let (mut sum, mut n_targets) = (0.0, 0);
-            for first in (0..*n).step_by(self.rows) {
-                let batch = documents.batch(first..(first + self.rows).min(*n)).map_err(LoaderError::Read)?;
-                sum += model.loss(&batch, LossScale::new(0.0, 1.0)).read().cross_entropy;
-                n_targets += batch.n_targets();
-            }
-            let loss = sum / n_targets.max(1) as f64;
+        for set in &self.sets {
+            let (label, shared, rows) = (&set.label, set.clone(), self.rows);
+            let loss = learner.look(move |model| shared.loss(model, rows))?.map_err(LoaderError::Read)?;
             observer.metric(step, &format!("eval/lm/{label}/CE loss"), loss);
             observer.metric(step, &format!("eval/lm/{label}/PPL"), loss.exp());
             losses.insert(label.clone(), loss);

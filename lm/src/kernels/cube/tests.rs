@@ -16,7 +16,7 @@ use crate::random::Stream;
 
 /// The device under test; a build for it without a driver (lavapipe will do) is not worth testing.
 fn gpu() -> Device {
-    device::by_name("wgpu").unwrap()
+    device::wgpu().unwrap()
 }
 
 fn leaf<const D: usize>(shape: [usize; D], label: &str, centre: f32, scale: f32, device: &Device) -> Tensor<D> {
