@@ -274,7 +274,8 @@ fn locks_are_listed_and_those_of_dead_machines_are_taken_over() {
     assert_eq!(bench.ok(&["cache", "locks"]), "nothing is held\n");
     // A run on another machine that died: a file that no longer changes.
     let holders = bench.path(".workbench/store/holders");
-    let record = "{\"pid\":7,\"host\":\"node17\",\"boot\":\"b\",\"machine\":\"m\",\"began\":1,\"since_ms\":1795508005000,\"number\":0}\n";
+    let record =
+        "{\"pid\":7,\"host\":\"node17\",\"boot\":\"b\",\"machine\":\"m\",\"began\":1,\"since_ms\":1795508005000,\"number\":0}\n";
     std::fs::write(holders.join("node17-7-0"), format!("{record}{:020}\n", 3)).unwrap();
     let said = bench.ok(&["cache", "locks"]);
     assert!(said.contains("process 7 on node17, since 2026-11-24") && said.contains("stale"), "{said}");

@@ -44,7 +44,8 @@ impl Store {
             digests.extend(self.manifest(key).ok().flatten().map(|manifest| (*key, manifest.digest)));
         }
         let distinct: BTreeSet<Digest> = digests.values().copied().collect();
-        let files: BTreeMap<Digest, BTreeMap<(u64, u64), u64>> = distinct.iter().map(|digest| (*digest, self.files(digest))).collect();
+        let files: BTreeMap<Digest, BTreeMap<(u64, u64), u64>> =
+            distinct.iter().map(|digest| (*digest, self.files(digest))).collect();
         let mut shares = Vec::new();
         // Of each file its size and the number of groups that use it.
         let mut used: BTreeMap<(u64, u64), (u64, u64)> = BTreeMap::new();
@@ -56,11 +57,17 @@ impl Store {
             for (file, bytes) in &mine {
                 used.entry(**file).or_insert((**bytes, 0)).1 += 1;
             }
-            shares.push(Share { name: name.clone(), artifacts: artifacts.len() as u64, bytes: mine.values().copied().sum(), own: 0 });
+            shares.push(Share {
+                name: name.clone(),
+                artifacts: artifacts.len() as u64,
+                bytes: mine.values().copied().sum(),
+                own: 0,
+            });
             of_groups.push(mine.into_keys().copied().collect::<Vec<_>>());
         }
         for (share, files) in shares.iter_mut().zip(of_groups) {
-            share.own = files.iter().filter_map(|file| used.get(file)).filter(|(_, users)| *users == 1).map(|(bytes, _)| bytes).sum();
+            share.own =
+                files.iter().filter_map(|file| used.get(file)).filter(|(_, users)| *users == 1).map(|(bytes, _)| bytes).sum();
         }
         shares.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(&b.name)));
         let sum = |least: u64| used.values().filter(|(_, users)| *users >= least).map(|(bytes, _)| bytes).sum();

@@ -94,7 +94,9 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// Another process thought this one dead and took the slot.
-    #[error("the slot `{path}` was taken over by {by}, which heard nothing of this process for too long; its result will be used")]
+    #[error(
+        "the slot `{path}` was taken over by {by}, which heard nothing of this process for too long; its result will be used"
+    )]
     Lost {
         /// The slot.
         path: PathBuf,

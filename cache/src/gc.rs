@@ -77,7 +77,8 @@ impl GcPlan {
         // What cannot be read is of no use to anybody.
         let readable: BTreeSet<Key> = manifests.iter().map(|manifest| manifest.key).collect();
         let lost = committed.iter().filter(|key| !readable.contains(key) && !policy.roots.contains(key)).copied();
-        let mut keys: Vec<Key> = artifacts.iter().filter(|(_, reason, _)| *reason != Reason::Temporary).map(|(c, _, _)| c.key).collect();
+        let mut keys: Vec<Key> =
+            artifacts.iter().filter(|(_, reason, _)| *reason != Reason::Temporary).map(|(c, _, _)| c.key).collect();
         keys.extend(lost);
         keys.sort_unstable();
         let kept: BTreeSet<Digest> = candidates.iter().filter(|c| !gone.contains(&c.key)).map(|c| c.digest).collect();

@@ -143,7 +143,14 @@ impl Hold {
         let beats_at = text.len() as u64;
         text.extend_from_slice(&number(0));
         file.write_all(&text)?;
-        Ok(Take::Taken(Self { path: path.to_owned(), file, beats: AtomicU64::new(0), beats_at, lost: AtomicBool::new(false), reserve: AtomicBool::new(false) }))
+        Ok(Take::Taken(Self {
+            path: path.to_owned(),
+            file,
+            beats: AtomicU64::new(0),
+            beats_at,
+            lost: AtomicBool::new(false),
+            reserve: AtomicBool::new(false),
+        }))
     }
 
     /// Takes the file from a holder that is dead, whose text is `judged`. Of several that try, one succeeds.

@@ -76,5 +76,5 @@ pub use stat_cache::{StatCache, hash_file};
 pub use store::{Manifests, Store};
 pub use tags::Tag;
 pub use usage::{Usage, WorkInHand};
-pub use watch::Pulse;
 pub use verify::{Observer, Repaired, Report, verify};
+pub use watch::Pulse;

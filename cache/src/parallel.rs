@@ -28,7 +28,8 @@ pub(crate) fn in_parallel<Item: Sync, Outcome: Send>(
     };
     let mut outcomes: Vec<(usize, Result<Outcome>)> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads.min(items.len())).map(|_| scope.spawn(work)).collect();
-        let join = |worker: std::thread::ScopedJoinHandle<'_, _>| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let join =
+            |worker: std::thread::ScopedJoinHandle<'_, _>| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         workers.into_iter().flat_map(join).collect()
     });
     outcomes.sort_unstable_by_key(|(index, _)| *index);

@@ -251,7 +251,8 @@ impl Remote {
         match serde_json::from_slice::<Marker>(&text) {
             Ok(Marker { format: FORMAT }) => Ok(*self.known.get_or_init(|| true)),
             other => {
-                let found = other.map_or_else(|error| error.to_string(), |marker| format!("its layout has version {}", marker.format));
+                let found =
+                    other.map_or_else(|error| error.to_string(), |marker| format!("its layout has version {}", marker.format));
                 Err(StoreError::Remote {
                     place: self.client.place(MARKER),
                     reason: format!("{found}, this program reads version {FORMAT}"),

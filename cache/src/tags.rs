@@ -69,8 +69,9 @@ impl Store {
         for entry in entries {
             let path = entry?.path();
             if let Some(text) = read_if_there(&path)? {
-                tags.push(serde_json::from_slice::<Tag>(&text).map_err(|error| {
-                    StoreError::Refused { place: path.display().to_string(), reason: format!("it is no tag: {error}; remove it by hand") }
+                tags.push(serde_json::from_slice::<Tag>(&text).map_err(|error| StoreError::Refused {
+                    place: path.display().to_string(),
+                    reason: format!("it is no tag: {error}; remove it by hand"),
                 })?);
             }
         }

@@ -40,7 +40,9 @@ pub(super) fn archive(arguments: &ArchiveArguments, home: &Home) -> Result<(), C
     ));
     let missing = keys.len() as u64 - contents.artifacts;
     if missing > 0 {
-        terminal::note(&format!("{missing} artifacts of the run are no longer in the store; their steps are told of in the journal only"));
+        terminal::note(&format!(
+            "{missing} artifacts of the run are no longer in the store; their steps are told of in the journal only"
+        ));
     }
     Ok(())
 }

@@ -127,7 +127,10 @@ pub(super) fn gc(arguments: &GcArguments, home: &Home, store: &Store) -> Result<
             kept.push(format!("{} by {what}", roots.len() - before));
         }
     };
-    keep(&mut runs.iter().take(arguments.keep_runs).flat_map(|run| run.keys.iter().copied()), format!("the last {} runs", arguments.keep_runs));
+    keep(
+        &mut runs.iter().take(arguments.keep_runs).flat_map(|run| run.keys.iter().copied()),
+        format!("the last {} runs", arguments.keep_runs),
+    );
     let tags = store.tags()?;
     keep(&mut tags.iter().flat_map(|tag| tag.keys.iter().copied()), format!("{} tags", tags.len()));
     let mut latest: BTreeMap<(&str, &str), BTreeSet<Key>> = BTreeMap::new();
@@ -186,7 +189,10 @@ fn list(plan: &GcPlan, most: usize) {
         terminal::line(&format!("{:>10}  in {} more; --verbose lists them", figures::size(bytes), artifacts.len() - most));
     }
     for (bytes, what) in [
-        (plan.slots.iter().map(|(_, bytes)| bytes).sum(), format!("in {} unfinished steps that no such run needs", plan.slots.len())),
+        (
+            plan.slots.iter().map(|(_, bytes)| bytes).sum(),
+            format!("in {} unfinished steps that no such run needs", plan.slots.len()),
+        ),
         (plan.leftover_bytes, "of damaged things set aside and leftovers of killed processes".into()),
     ] {
         if bytes > 0 {

@@ -83,9 +83,8 @@ pub(super) fn pull(arguments: &PullArguments, home: &Home, store: &Store) -> Res
             keys.extend(super::select::done(&fold(what, &journal)));
             journals.push((what.clone(), journal));
         } else {
-            let selection = select(home, arguments.run.as_deref(), std::slice::from_ref(what)).map_err(|error| {
-                error.hint(format!("{} has no run `{what}` either", arguments.url))
-            })?;
+            let selection = select(home, arguments.run.as_deref(), std::slice::from_ref(what))
+                .map_err(|error| error.hint(format!("{} has no run `{what}` either", arguments.url)))?;
             keys.extend(selection.keys);
         }
     }

@@ -77,7 +77,8 @@ pub(super) fn receive_run(home: &Home, run: &str, journal: &[u8]) -> Result<bool
     check_name(run)?;
     let path = home.journal(run);
     let taken = |path: &std::path::Path| {
-        CliError::user(format!("there is another run `{run}` here: {}", path.display())).hint("give this one another name with `--as`")
+        CliError::user(format!("there is another run `{run}` here: {}", path.display()))
+            .hint("give this one another name with `--as`")
     };
     if path.parent().is_some_and(std::path::Path::exists) {
         return if path.exists() && fs::read(&path)? == journal { Ok(false) } else { Err(taken(&path)) };
@@ -103,7 +104,9 @@ pub(super) fn receive_run(home: &Home, run: &str, journal: &[u8]) -> Result<bool
 pub(super) fn check_name(run: &str) -> Result<(), CliError> {
     let odd = run.is_empty() || run.len() > 200 || run.starts_with('.') || run.trim() != run;
     if odd || run.chars().any(|c| c.is_control() || matches!(c, '/' | '\\')) {
-        return Err(CliError::user(format!("`{}` cannot be the name of a run", run.escape_debug())).hint("give it another with `--as`"));
+        return Err(
+            CliError::user(format!("`{}` cannot be the name of a run", run.escape_debug())).hint("give it another with `--as`")
+        );
     }
     Ok(())
 }

@@ -56,7 +56,13 @@ pub(super) fn tags(home: &Home) -> Result<(), CliError> {
     let width = tags.iter().map(|tag| tag.name.len()).max().unwrap_or(0);
     for tag in &tags {
         let size = usage.shares.iter().find(|share| share.name == tag.name).map_or(0, |share| share.bytes);
-        terminal::line(&format!("{:<width$}  {:>10}  {:>5} artifacts  {}", tag.name, figures::size(size), tag.keys.len(), tag.of));
+        terminal::line(&format!(
+            "{:<width$}  {:>10}  {:>5} artifacts  {}",
+            tag.name,
+            figures::size(size),
+            tag.keys.len(),
+            tag.of
+        ));
     }
     Ok(())
 }

@@ -131,7 +131,9 @@ impl Reader<'_> {
             let (name, size, mut entry) = self.next(&mut entries, "blobs/")?;
             if name != digest.to_string() || size != bytes {
                 let found = name.escape_debug().to_string();
-                return Err(self.refuse(format!("it holds `blobs/{found}` of {size} bytes where {digest} of {bytes} bytes belongs")));
+                return Err(
+                    self.refuse(format!("it holds `blobs/{found}` of {size} bytes where {digest} of {bytes} bytes belongs"))
+                );
             }
             self.pass_on(FileHash { digest, bytes }, &mut entry, receiver)?;
         }
@@ -147,7 +149,8 @@ impl Reader<'_> {
             return Err(self.refuse(format!("its table of contents has {size} bytes, {MOST_CONTENTS} are allowed")));
         }
         let text = self.all(&mut entry, size)?;
-        let contents: Contents = serde_json::from_slice(&text).map_err(|error| self.refuse(format!("its table of contents: {error}")))?;
+        let contents: Contents =
+            serde_json::from_slice(&text).map_err(|error| self.refuse(format!("its table of contents: {error}")))?;
         if contents.format != FORMAT {
             return Err(self.refuse(format!("it has format {}, this program reads format {FORMAT}", contents.format)));
         }
@@ -177,7 +180,8 @@ impl Reader<'_> {
             }
             left -= size;
             let text = self.all(&mut entry, size)?;
-            let record = Record::parse(&key, &text).map_err(|error| self.refuse(format!("the record of key {}: {error}", key.short())))?;
+            let record =
+                Record::parse(&key, &text).map_err(|error| self.refuse(format!("the record of key {}: {error}", key.short())))?;
             if records.last().is_some_and(|last| last.manifest.key >= key) {
                 return Err(self.refuse("its records are not in order".into()));
             }

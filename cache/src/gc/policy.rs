@@ -198,7 +198,12 @@ mod tests {
     fn a_budget_takes_the_cheapest_bytes_first_and_no_more_than_it_must() {
         // 1 is large and quick to make, 2 the same but used lately, 3 is large and took a day, 4 is small.
         let (big, day) = (1 << 30, 24 * 3_600_000);
-        let all = [candidate(1, big, 1000, 500), candidate(2, big, 1000, 1), candidate(3, big, day, 500), candidate(4, 1000, 1000, 500)];
+        let all = [
+            candidate(1, big, 1000, 500),
+            candidate(2, big, 1000, 1),
+            candidate(3, big, day, 500),
+            candidate(4, 1000, 1000, 500),
+        ];
         let policy = |max_bytes| Policy { max_bytes: Some(max_bytes), ..Policy::default() };
         assert!(gone(&all, &policy(4 * big)).is_empty());
         assert_eq!(gone(&all, &policy(3 * big)), [1]);

@@ -137,7 +137,8 @@ fn everything_held_is_listed() {
     let ours = slot(&store, 1);
     foreign_slot(&store, 2);
     let held = store.held().unwrap();
-    let told: Vec<_> = held.iter().map(|held| (matches!(held.what, Holding::Store), held.owner.host.as_str(), held.pulse)).collect();
+    let told: Vec<_> =
+        held.iter().map(|held| (matches!(held.what, Holding::Store), held.owner.host.as_str(), held.pulse)).collect();
     let here = crate::lock::host();
     assert_eq!(told, [(false, here, Pulse::Alive), (true, here, Pulse::Alive), (false, "elsewhere", Pulse::Dead)]);
     assert!(matches!(&held[2].what, Holding::Slot { preimage: Some(asked), .. } if *asked == preimage(2)));
