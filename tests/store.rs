@@ -100,7 +100,7 @@ fn ureq_put(port: u16, path: &str) {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
-/// The texts and the recipe of `rerun`, and one file that is large enough to go up in parts.
+/// The texts and the recipe of `rerun`.
 fn bench() -> Bench {
     rerun::bench()
 }
@@ -174,4 +174,109 @@ fn a_run_travels_through_an_s3_server() {
     let said = Bench::finish(&mut command);
     // moto checks no signatures.
     assert!(said.code == 0 || (said.code == 3 && said.err.contains("credentials")), "{}", said.err);
+}
+
+#[test]
+fn an_archive_brings_a_run_to_another_home() {
+    let (one, two) = (bench(), bench());
+    let ran = one.run_ok(&["r.rhai"]);
+    let said = one.ok(&["archive", "r-1", "r.tar.zst"]);
+    assert!(said.contains("7 artifacts"), "{said}");
+    assert!(one.say(&["archive", "r-1", "r.tar.zst"]).err.contains("exists"));
+    let file = one.path("r.tar.zst");
+    let file = file.to_str().unwrap();
+    // Cut short it brings nothing.
+    let whole = std::fs::read(file).unwrap();
+    std::fs::write(two.path("cut"), &whole[..whole.len() - 100]).unwrap();
+    let said = two.say(&["unarchive", "cut"]);
+    assert!(said.code == 3 && said.err.contains("refused"), "{}", said.err);
+    assert!(two.ok(&["cache", "usage"]).starts_with("0 keys"));
+    assert!(two.ok(&["unarchive", file]).contains("run r-1: 7 artifacts"));
+    verified(&two);
+    assert!(two.ok(&["runs"]).contains("r-1  succeeded"));
+    assert!(two.ok(&["show", "tokens", "--run", "r-1"]).contains("made in run r-1"));
+    assert!(two.ok(&["unarchive", file]).contains("which was here: 0 artifacts"));
+    let again = two.run_ok(&["r.rhai"]);
+    assert_eq!((again.executed.len(), &again.digests), (0, &ran.digests));
+    // A run of the same name that is another one stays.
+    let three = bench();
+    three.write("r.rhai", "output(\"raw\", text(\"texts/*.txt\"));\n");
+    three.run_ok(&["r.rhai"]);
+    assert!(three.say(&["unarchive", file]).err.contains("--as"));
+    three.ok(&["unarchive", file, "--as", "theirs"]);
+    assert!(three.ok(&["show", "theirs"]).contains("tokens"));
+    assert!(three.say(&["unarchive", file, "--as", "../x"]).code == 2);
+}
+
+#[test]
+fn runs_and_tags_keep_artifacts_and_the_rest_goes_when_told() {
+    let bench = bench();
+    let recipe = std::fs::read_to_string(bench.path("r.rhai")).unwrap();
+    for size in ["300", "290", "280"] {
+        bench.write("r.rhai", &recipe.replace("300", size));
+        bench.run_ok(&["r.rhai"]);
+    }
+    assert!(bench.ok(&["cache", "gc"]).contains("0 artifacts"), "five runs are kept");
+    let plan = bench.ok(&["cache", "gc", "--keep-runs", "1"]);
+    assert!(plan.contains("4 artifacts") && plan.contains("would go; --apply"), "{plan}");
+    assert!(plan.contains("tok (train_tokenizer) of r-1: no run or tag"), "{plan}");
+    bench.ok(&["tag", "tokens", "good", "--run", "r-1"]);
+    bench.ok(&["tag", "r-2", "whole"]);
+    assert!(bench.say(&["tag", "r-1", "good"]).err.contains("untag"));
+    let tags = bench.ok(&["tags"]);
+    assert!(tags.contains("tokens of run r-1") && tags.contains("run r-2"), "{tags}");
+    assert!(bench.ok(&["cache", "gc", "--keep-runs", "1"]).contains("1 artifacts"));
+    assert!(bench.ok(&["cache", "gc", "--keep-runs", "0", "--older-than", "1h"]).contains("0 artifacts"));
+    assert!(bench.ok(&["cache", "gc", "--keep-runs", "0", "--keep-last", "1"]).contains("1 artifacts"));
+    assert!(bench.ok(&["cache", "gc", "--keep-runs", "0", "--max-size", "1GB"]).contains("0 artifacts"));
+    assert!(bench.ok(&["cache", "gc", "--keep", "1", "--apply"]).contains("1 artifacts, "));
+    verified(&bench);
+    bench.write("r.rhai", &recipe);
+    assert_eq!(bench.run_ok(&["r.rhai"]).executed, ["tok"], "its tokens were tagged");
+    assert!(bench.say(&["untag", "god"]).err.contains("did you mean `good`?"));
+    bench.ok(&["untag", "good"]);
+    bench.ok(&["untag", "whole"]);
+    bench.ok(&["cache", "gc", "--keep-runs", "0", "--apply"]);
+    assert!(bench.ok(&["cache", "usage"]).starts_with("0 keys, 0 artifacts"));
+}
+
+#[test]
+fn equal_files_are_linked_and_sizes_are_told() {
+    let bench = bench();
+    let mut line = String::new();
+    for index in 0..4000 {
+        line.push_str(&format!("{{\"id\":\"{index}\",\"text\":\"document {index}, number {}\"}}\n", index * 7919 % 4001));
+    }
+    bench.write("docs.jsonl", &line);
+    // Nothing is a duplicate: `dedup` yields the documents it was given.
+    bench.write(
+        "r.rhai",
+        "let raw = jsonl(\"docs.jsonl\");\noutput(\"a\", raw.dedup());\noutput(\"b\", raw.dedup(#{ by: \"document\" }));\n",
+    );
+    let ran = bench.run_ok(&["r.rhai"]);
+    for by in ["kind", "run", "recipe"] {
+        let said = bench.ok(&["cache", "du", "--by", by]);
+        assert!(said.contains("in all, each byte counted once"), "{said}");
+    }
+    let plan = bench.ok(&["cache", "dedup"]);
+    let done = bench.ok(&["cache", "dedup", "--apply"]);
+    assert_eq!(plan.split(' ').next(), done.split(' ').next());
+    assert!(bench.ok(&["cache", "dedup"]).starts_with("0 files"));
+    verified(&bench);
+    let again = bench.run_ok(&["r.rhai"]);
+    assert_eq!((again.executed.len(), &again.digests), (0, &ran.digests));
+}
+
+#[test]
+fn locks_are_listed_and_those_of_dead_machines_are_taken_over() {
+    let bench = bench();
+    bench.run_ok(&["r.rhai"]);
+    assert_eq!(bench.ok(&["cache", "locks"]), "nothing is held\n");
+    // A run on another machine that died: a file that no longer changes.
+    let holders = bench.path(".workbench/store/holders");
+    let record =
+        "{\"pid\":7,\"host\":\"node17\",\"boot\":\"b\",\"machine\":\"m\",\"began\":1,\"since_ms\":1795508005000,\"number\":0}\n";
+    std::fs::write(holders.join("node17-7-0"), format!("{record}{:020}\n", 3)).unwrap();
+    let said = bench.ok(&["cache", "locks"]);
+    assert!(said.contains("process 7 on node17, since 2026-11-24") && said.contains("stale"), "{said}");
 }

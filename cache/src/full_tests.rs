@@ -125,7 +125,7 @@ fn a_store_that_cannot_be_written_to_serves_what_it_has() {
 #[test]
 fn a_disk_that_is_full_for_a_while_anywhere_in_a_commit_loses_nothing() {
     let files = [("a.txt", "first"), ("sub/b.txt", "second")];
-    for times in [1, 3, 1000] {
+    for times in [1, 1000] {
         for operations in 0.. {
             let folder = Folder::new();
             let store = Store::open(folder.path().join("store")).unwrap();

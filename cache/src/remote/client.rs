@@ -45,6 +45,7 @@ pub(super) struct Client {
     url: String,
     runtime: Runtime,
     permits: Semaphore,
+    is_web: bool,
 }
 
 /// Why a transfer broke off.
@@ -67,7 +68,8 @@ impl Client {
         let (store, base) = connect(url)?;
         drop(_inside);
         let url = url.trim_end_matches('/').to_owned();
-        Ok(Self { store, base, url, runtime, permits: Semaphore::new(AT_ONCE) })
+        let is_web = url.starts_with("http");
+        Ok(Self { store, base, url, runtime, permits: Semaphore::new(AT_ONCE), is_web })
     }
 
     /// The address of an object, for people.
@@ -114,6 +116,13 @@ impl Client {
 
     /// Writes a small object as a whole.
     pub(super) fn write(&self, name: &str, bytes: Vec<u8>) -> Result<()> {
+        if self.is_web {
+            return Err(StoreError::Remote {
+                place: self.place(name),
+                reason: "a web server can only be read from".into(),
+                advice: "push to s3://, gs://, az:// or a folder",
+            });
+        }
         let written = self.wait(async { self.store.put(&self.path(name), bytes.into()).await });
         written.map(drop).map_err(|error| self.trouble(name, &error))
     }
@@ -193,7 +202,12 @@ impl Client {
                     fs::remove_file(to)?;
                     return Ok(false);
                 }
-                Err(Break::Trouble(_)) if attempt < MOST_RESUMES => {
+                Err(Break::Trouble(error)) if attempt < MOST_RESUMES => {
+                    // Some web servers know no ranges, which the library tells in words only.
+                    if bytes > 0 && error.to_string().contains("Range request not supported") {
+                        file.set_len(0)?;
+                        (hasher, bytes) = take_up(&mut file, wanted)?;
+                    }
                     std::thread::sleep(Duration::from_millis(200) * 2_u32.pow(attempt));
                     attempt += 1;
                 }
@@ -265,7 +279,6 @@ impl Client {
                 "check the credentials in the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS, \
                  AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY) and what they may do"
             }
-            Error::NotSupported { .. } | Error::NotImplemented { .. } => "push to s3://, gs://, az:// or a folder",
             Error::NotFound { .. } => "check that the bucket or folder exists",
             _ => "check the address and the network, then try again: what has been transferred stays",
         };

@@ -7,6 +7,8 @@ use super::*;
 use crate::fixtures::{Folder, make, preimage, slot, store};
 use crate::verify;
 
+mod web;
+
 /// A remote folder, a store that has artifacts 1 to 3, and an empty store.
 struct Two {
     folder: Folder,
@@ -167,4 +169,50 @@ fn addresses_are_checked() {
     let error =
         Remote::open(store.root().parent().unwrap().join("none").to_str().unwrap(), &store).unwrap().pull(&[]).unwrap_err();
     assert!(error.to_string().contains("push"), "{error}");
+}
+
+#[test]
+fn a_file_of_many_parts_goes_up_and_a_damaged_one_does_not() {
+    let two = Two::new();
+    let large: String =
+        (0..3_000_000).map(|number: u32| format!("{:07}", number.wrapping_mul(2_654_435_761) % 9_999_991)).collect();
+    let made = make(&two.here, 4, &[("large", &large)]);
+    let keys = [made.manifest.key];
+    let pushed = two.remote(&two.here).push(&keys).unwrap();
+    assert_eq!((pushed.files, pushed.bytes), (1, 21_000_000));
+    let blob = two.blob(&made.manifest.files[0]);
+    assert!(fs::read(&blob).unwrap() == large.as_bytes());
+    assert!(two.remote(&two.there).fetch(&keys[0]).unwrap());
+    fs::remove_dir_all(two.folder.path().join("remote")).unwrap();
+    crate::fixtures::spoil(&made.path.join("large"), &large.replace('0', "1"));
+    let error = two.remote(&two.here).push(&keys).unwrap_err();
+    assert!(matches!(error, StoreError::WrongBytes { .. }), "{error}");
+    assert!(!blob.exists());
+}
+
+#[test]
+fn transfers_that_break_off_go_on_where_they_were() {
+    let two = Two::new();
+    two.remote(&two.here).push(&two.keys).unwrap();
+    // Every other answer is an error of the server, or ends after some bytes.
+    let server = web::Server::start(two.folder.path().join("remote"), web::Mood::Bad);
+    let remote = Remote::open(&server.url(), &two.there).unwrap();
+    let pulled = remote.pull(&two.keys).unwrap();
+    assert_eq!((pulled.keys, pulled.missing.len()), (3, 0));
+    assert!(verify(&two.there, &()).unwrap().is_clean());
+    assert!(server.asked_for_ranges() > 0, "the rest was asked for, not all of it again");
+    assert!(remote.push_run("r", b"x").unwrap_err().to_string().contains("only be read"));
+}
+
+#[test]
+fn a_run_does_not_wait_twice_for_a_store_that_cannot_be_reached() {
+    let two = Two::new();
+    let url = web::Server::start(two.folder.path().join("none"), web::Mood::Good).url();
+    // The server is gone now.
+    let remote = Remote::open(&url, &two.there).unwrap();
+    let error = remote.fill(slot(&two.there, 1)).unwrap_err();
+    assert!(matches!(&error, StoreError::Remote { .. }) && error.to_string().contains("network"), "{error}");
+    let began = std::time::Instant::now();
+    assert!(matches!(remote.fill(slot(&two.there, 1)).unwrap(), Filled::Absent(_)));
+    assert!(began.elapsed() < std::time::Duration::from_millis(500));
 }
