@@ -37,6 +37,7 @@ mod select;
 mod show;
 mod sql;
 mod store;
+mod sweep;
 mod tag;
 mod watch;
 mod why;

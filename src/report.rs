@@ -3,5 +3,6 @@
 
 pub mod figures;
 pub mod page;
+pub mod sweep;
 pub mod terminal;
 pub mod text;

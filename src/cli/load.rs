@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use cache::Store;
 use plan::Plan;
 
+use super::sweep::{self, Sweep};
 use crate::error::CliError;
 use crate::recipe::{self, DiskWorld, Evaluation};
 
@@ -20,6 +21,9 @@ pub(super) struct RecipeArguments {
     /// Set parameters from a YAML file of `name: value`; `--set` goes before it.
     #[arg(long, value_name = "FILE")]
     pub settings: Option<PathBuf>,
+    /// Take the recipe under several values of a parameter, as one plan: V1,V2,... or FIRST..LAST; several make all combinations.
+    #[arg(long, value_name = "NAME=VALUES")]
+    pub sweep: Vec<String>,
 }
 
 /// A recipe that was evaluated.
@@ -34,6 +38,8 @@ pub(super) struct Loaded {
     pub identity: String,
     /// Its folder.
     pub base: PathBuf,
+    /// What was swept.
+    pub sweep: Option<Sweep>,
 }
 
 /// Evaluates a recipe and checks its plan.
@@ -57,17 +63,50 @@ pub(super) fn load(arguments: &RecipeArguments, store: &Store) -> Result<Loaded,
     };
     let world = DiskWorld::new(base.clone(), &hash);
     let recipe = path.display().to_string();
-    let evaluation =
-        recipe::evaluate(&recipe, &world, super::registry(), &settings).map_err(|error| CliError::user(error.to_string()))?;
+    let evaluate = |settings: &BTreeMap<String, String>| -> Result<(Plan, Evaluation), CliError> {
+        let mut evaluation =
+            recipe::evaluate(&recipe, &world, super::registry(), settings).map_err(|error| CliError::user(error.to_string()))?;
+        let (steps, outputs) = (std::mem::take(&mut evaluation.steps), std::mem::take(&mut evaluation.outputs));
+        let plan = checked(steps, outputs)?;
+        if plan.steps().is_empty() {
+            return Err(CliError::user(format!("{recipe} declares no steps")));
+        }
+        Ok((plan, evaluation))
+    };
+    let points = sweep::points(&arguments.sweep)?;
+    let mut plans = Vec::new();
+    let mut first = None;
+    for point in points {
+        let mut settings = settings.clone();
+        settings.extend(point.iter().cloned());
+        let (plan, evaluation) = evaluate(&settings)?;
+        plans.push((point, plan));
+        first.get_or_insert(evaluation);
+    }
+    let mut evaluation = first.expect("there is one combination at least");
     stats.save()?;
-    let plan = Plan::new(evaluation.steps.clone(), evaluation.outputs.clone()).map_err(|errors| {
+    let (plan, sweep) = if arguments.sweep.is_empty() {
+        (plans.swap_remove(0).1, None)
+    } else {
+        let (steps, outputs, sweep) = sweep::merge(&plans);
+        for param in &mut evaluation.params {
+            let given = sweep.points.iter().filter_map(|point| point.iter().find(|(name, _)| *name == param.name));
+            let mut values: Vec<&str> = given.map(|(_, value)| value.as_str()).collect();
+            values.dedup();
+            if !values.is_empty() {
+                param.value = plan::Value::Str(values.join(","));
+            }
+        }
+        (checked(steps, outputs)?, Some(sweep))
+    };
+    Ok(Loaded { plan, evaluation, recipe, identity: identity.display().to_string(), base, sweep })
+}
+
+fn checked(steps: Vec<plan::StepDecl>, outputs: Vec<plan::Output>) -> Result<Plan, CliError> {
+    Plan::new(steps, outputs).map_err(|errors| {
         let lines = errors.iter().map(|error| format!("error: {}: {error}", error.site()));
         CliError::user(lines.collect::<Vec<_>>().join("\n"))
-    })?;
-    if plan.steps().is_empty() {
-        return Err(CliError::user(format!("{recipe} declares no steps")));
-    }
-    Ok(Loaded { plan, evaluation, recipe, identity: identity.display().to_string(), base })
+    })
 }
 
 /// Settings from a YAML file: a map of scalars, written as `--set` takes them.

@@ -202,6 +202,15 @@ fn finish(loaded: &Loaded, home: &Home, run: &str) -> Result<(), CliError> {
             terminal::line(&format!("output {name}: {}", store.artifact(digest).display()));
         }
     }
+    if let Some(sweep) = &loaded.sweep {
+        let table = sweep.table(&state);
+        terminal::data(&table.text());
+        let folder = home.run_folder(run);
+        for (name, text) in [("sweep.csv", table.csv()), ("sweep.html", table.html(run))] {
+            fs_err::write(folder.join(name), text)?;
+        }
+        terminal::line(&format!("table and plot of the sweep: {}", folder.join("sweep.html").display()));
+    }
     if let Some(pages) = super::report::write(home, &state)? {
         terminal::line(&format!("report with wall times: {}", pages.html.display()));
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cache::Store;
-use plan::{Difference, Key, Plan, StepId};
+use plan::{Difference, Key, Plan, Preimage, StepId};
 
 use super::keying::{self, Done};
 
@@ -23,6 +23,8 @@ pub enum Verdict {
         key: Key,
         /// Differences to its last execution under this name; none when there was no such.
         because: Option<Vec<Difference>>,
+        /// What would be asked.
+        preimage: Box<Preimage>,
     },
     /// Its key depends on what these steps will make.
     Unknown {
@@ -63,7 +65,7 @@ pub fn foresee(plan: &Plan, store: &Store, recipe: &str) -> Result<BTreeMap<Step
             verdicts.insert(id, Verdict::Hit { key, absent });
         } else {
             let because = names.recall(&step.name)?.as_ref().map(|before| preimage.differences(before));
-            verdicts.insert(id, Verdict::Miss { key, because });
+            verdicts.insert(id, Verdict::Miss { key, because, preimage: Box::new(preimage) });
         }
     }
     Ok(verdicts)
