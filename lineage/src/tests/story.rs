@@ -141,6 +141,7 @@ fn play(run: &str, lr: f64, start_ms: u64, manifests: &mut Vec<(Manifest, Preima
                 device: "cpu".into(),
                 threads: 2,
                 program: "0.1.0".into(),
+                temp: false,
             },
         });
         events.push(Event::StepFinished {
