@@ -74,7 +74,11 @@ impl From<std::io::Error> for CliError {
 
 impl From<cache::StoreError> for CliError {
     fn from(error: cache::StoreError) -> Self {
-        Self::system(error)
+        match error {
+            // Another name, file or archive is wanted.
+            cache::StoreError::Refused { .. } => Self::user(error.to_string()),
+            error => Self::system(error),
+        }
     }
 }
 

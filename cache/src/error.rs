@@ -124,7 +124,7 @@ pub enum StoreError {
         found: String,
     },
     /// A record from elsewhere must not be believed.
-    #[error("`{place}` is refused: {reason}; nothing of it was kept")]
+    #[error("{place} is refused: {reason}")]
     Refused {
         /// Where it came from.
         place: String,

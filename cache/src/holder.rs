@@ -118,8 +118,9 @@ pub(crate) enum Take {
 pub(crate) struct Hold {
     path: PathBuf,
     file: File,
+    /// Who this is, as the first line of the file says it.
+    line: Vec<u8>,
     beats: AtomicU64,
-    beats_at: u64,
     lost: AtomicBool,
     reserve: AtomicBool,
 }
@@ -140,14 +141,14 @@ impl Hold {
         };
         let mut text = serde_json::to_vec(&Holder::this()).map_err(io::Error::from)?;
         text.push(b'\n');
-        let beats_at = text.len() as u64;
+        let line = text.clone();
         text.extend_from_slice(&number(0));
         file.write_all(&text)?;
         Ok(Take::Taken(Self {
             path: path.to_owned(),
             file,
+            line,
             beats: AtomicU64::new(0),
-            beats_at,
             lost: AtomicBool::new(false),
             reserve: AtomicBool::new(false),
         }))
@@ -181,7 +182,7 @@ impl Hold {
     pub(crate) fn beat(&self) {
         let beats = self.beats.fetch_add(1, Ordering::Relaxed) + 1;
         // A file system that stumbles now may work at the next beat.
-        let _ = self.file.file().write_all_at(&number(beats), self.beats_at);
+        let _ = self.file.file().write_all_at(&number(beats), self.line.len() as u64);
         if !self.is_in_place() {
             self.lost.store(true, Ordering::Relaxed);
         } else if beats == 1 && self.reserve.load(Ordering::Relaxed) {
@@ -219,6 +220,11 @@ impl Hold {
     pub(crate) fn is_in_place(&self) -> bool {
         let Ok(ours) = self.file.metadata() else { return false };
         fs::metadata(&self.path).is_ok_and(|there| there.ino() == ours.ino() && there.dev() == ours.dev())
+    }
+
+    /// The same, asked of the file system itself: a shared one may remember what `stat` says for seconds, but not what opening does.
+    pub(crate) fn is_ours(&self) -> Result<bool> {
+        Ok(read(&self.path)?.is_some_and(|text| text.starts_with(&self.line)))
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -173,7 +173,7 @@ impl SlotLock {
 
     /// Fails when another process thought this one dead and took the slot.
     pub(crate) fn check(&self) -> Result<()> {
-        if !self.hold.is_lost() && self.hold.is_in_place() {
+        if !self.hold.is_lost() && self.hold.is_ours()? {
             return Ok(());
         }
         let path = self.hold.path();

@@ -243,7 +243,7 @@ impl Reader<'_> {
     }
 
     fn refuse(&self, reason: String) -> StoreError {
-        StoreError::Refused { place: self.place.to_owned(), reason }
+        StoreError::Refused { place: self.place.to_owned(), reason: format!("{reason}; nothing of it was kept") }
     }
 }
 

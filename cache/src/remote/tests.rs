@@ -49,6 +49,10 @@ fn what_is_pushed_can_be_brought_and_each_file_goes_up_once() {
     assert_eq!((pushed.keys, pushed.present, pushed.files, pushed.bytes), (3, 0, 2, 300_003));
     assert_eq!(pushed.missing, [strange]);
     assert_eq!(remote.push(&two.keys).unwrap(), Pushed { present: 3, ..Pushed::default() });
+    // A push that ended before its records is taken up with the files that had arrived.
+    fs::remove_file(two.folder.path().join("remote").join(record_name(&two.keys[1]))).unwrap();
+    let again = remote.push(&two.keys).unwrap();
+    assert_eq!((again.keys, again.present, again.files, again.shared), (1, 2, 0, 1));
     let remote = two.remote(&two.there);
     let pulled = remote.pull(&keys).unwrap();
     assert_eq!((pulled.keys, pulled.present, pulled.missing.as_slice()), (3, 0, [strange].as_slice()));
