@@ -268,7 +268,7 @@ pub fn read_fields(path: &str, value: &Value, fields: &[Field]) -> Result<BTreeM
 /// The numbers of a field that are out of its range.
 pub fn check_range(path: &str, numbers: &[f64], range: Option<&RangeInclusive<f64>>) -> Vec<ParamError> {
     let Some(range) = range else { return Vec::new() };
-    let outside = numbers.iter().filter(|number| !range.contains(number));
+    let outside = numbers.iter().filter(|&&number| !range.contains(&number));
     outside.map(|number| ParamError::new(path, format!("{number} is outside {} to {}", range.start(), range.end()))).collect()
 }
 
