@@ -4,7 +4,9 @@
 mod bench;
 mod commands;
 mod device;
+mod engine;
 mod errors;
+mod faults;
 mod generate;
 mod golden;
 mod hf;
