@@ -1,7 +1,8 @@
 """Greedy decoding speed of small models with PyTorch and transformers: a plain loop with a cache, eager.
 
-`python benches/torch/generate.py [WIDTH LAYERS HEADS FFN VOCAB PROMPT NEW]`; one line of JSON per family, batch and number of threads.
-`benches/src/bin/generate.rs` measures the same models.
+`python benches/torch/generate.py [WIDTH LAYERS HEADS FFN VOCAB PROMPT NEW] [--only FAMILY/THREADS/BATCH]`; one line of JSON
+per family, batch and number of threads. `benches/src/bin/generate.rs` measures the same models.
+GLIBC_TUNABLES=glibc.malloc.hugetlb=1 gives it huge pages, which the other has.
 """
 
 import json
@@ -51,12 +52,19 @@ def run(model, prompt, new):
 
 def main():
     defaults = [256, 4, 4, 1024, 8192, 64, 256]
-    given = [int(a) for a in sys.argv[1:]]
+    arguments, only = sys.argv[1:], None
+    if "--only" in arguments:
+        at = arguments.index("--only")
+        arguments, only = arguments[:at], arguments[at + 1]
+    given = [int(a) for a in arguments]
     d, layers, heads, ffn, vocab, length, new = given + defaults[len(given):]
     torch.manual_seed(0)
     for family, build in models(d, layers, heads, ffn, vocab):
+        cases = [case for case in ((1, 1), (1, 16), (2, 1), (2, 16)) if only in (None, f"{family}/{case[0]}/{case[1]}")]
+        if not cases:
+            continue
         model = build().eval()
-        for threads, batch in ((1, 1), (1, 16), (2, 1), (2, 16)):
+        for threads, batch in cases:
             torch.set_num_threads(threads)
             prompt = torch.randint(2, vocab, (batch, length))
             run(model, prompt, 8)

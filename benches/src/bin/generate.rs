@@ -1,7 +1,7 @@
 //! Greedy decoding speed of small models on this machine: tokens per second for one sequence and for sixteen.
 //!
-//! `cargo run --release -p benches --bin generate -- [WIDTH LAYERS HEADS FFN VOCAB PROMPT NEW]`; one line of JSON per
-//! family, batch and number of threads. `benches/torch/generate.py` measures the same with PyTorch.
+//! `cargo run --release -p benches --bin generate -- [WIDTH LAYERS HEADS FFN VOCAB PROMPT NEW] [--only FAMILY/THREADS/BATCH]`;
+//! one line of JSON per family, batch and number of threads. `benches/torch/generate.py` measures the same with PyTorch.
 
 #![allow(clippy::print_stdout, reason = "a benchmark talks to its user")]
 
@@ -26,7 +26,9 @@ pub static malloc_conf: &[u8] = b"thp:always,metadata_thp:always,dirty_decay_ms:
 const REPEATS: usize = 5;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let only = arguments.iter().position(|argument| argument == "--only").map(|at| arguments.split_off(at).pop());
+    let wanted = |case: &str| only.iter().flatten().all(|only| only == case);
     let number = |i: usize, default: usize| arguments.get(i).and_then(|a| a.parse().ok()).unwrap_or(default);
     let (hidden_size, n_layers, n_heads) = (number(0, 256), number(1, 4), number(2, 4));
     let (intermediate_size, vocab_size) = (number(3, 1024), number(4, 8192));
@@ -38,6 +40,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for threads in [1, 2] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
             for batch in [1, 16] {
+                if !wanted(&format!("{}/{threads}/{batch}", family.model_type())) {
+                    continue;
+                }
                 let (prefill, decode, cpu) = pool.install(|| measure(&model, batch, prompt, new));
                 let rate = |seconds: f64, n: usize| (batch * n) as f64 / seconds;
                 let line = json!({

@@ -124,6 +124,15 @@ multiversion! {
 }
 
 multiversion! {
+    /// [`swiglu`] with its output in place of the gate.
+    pub(crate) fn swiglu_in_place(gate: &mut [f32], up: &[f32]) {
+        for (gate, up) in gate.iter_mut().zip(up) {
+            *gate = *gate * simd::sigmoid(*gate) * *up;
+        }
+    }
+}
+
+multiversion! {
     /// Replaces `gate` and `up` by the gradients of [`swiglu`], given that of its output.
     pub(crate) fn swiglu_backward(gate: &mut [f32], up: &mut [f32], dout: &[f32]) {
         for ((gate, up), dout) in gate.iter_mut().zip(up.iter_mut()).zip(dout) {

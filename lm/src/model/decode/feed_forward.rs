@@ -1,7 +1,7 @@
 //! The position-wise half of a block on few rows: SwiGLU, or the chosen experts of a mixture.
 
 use super::crew::Crew;
-use super::packed::{Packed, Part, Rows, apply_parts};
+use super::packed::{Form, Packed, Part, Rows, apply_parts};
 use super::weights::Named;
 use crate::config::{Experts, FeedForward};
 use crate::kernels::simd::{self, multiversion};
@@ -91,14 +91,14 @@ fn mixture(crew: &Crew, x: &[f32], logits: &mut [f32], shape: &Experts, experts:
         rows: Rows::Picked(&tokens[rows.clone()]),
         first: rows.start,
     });
-    apply_parts(crew, &mut product, x, &up.collect::<Vec<_>>(), true);
+    apply_parts(crew, &mut product, x, &up.collect::<Vec<_>>(), Form::Gated);
     let mut given = simd::unwritten(order.len() * d);
     let down = runs.iter().map(|(expert, rows)| Part {
         matrix: &expert.down,
         rows: Rows::Picked(&in_order[rows.clone()]),
         first: rows.start,
     });
-    apply_parts(crew, &mut given, &product, &down.collect::<Vec<_>>(), false);
+    apply_parts(crew, &mut given, &product, &down.collect::<Vec<_>>(), Form::Plain);
     let mut row_of = vec![0; order.len()];
     order.iter().enumerate().for_each(|(row, slot)| row_of[*slot] = row);
     let mut y = vec![0.0; x.len()];

@@ -1,66 +1,32 @@
 //! Weight matrices in the order in which decoding reads them, and their products with a few rows.
 //!
 //! Each output is one sum over the inputs in order, whatever the number of rows: a row's result has the same bits alone
-//! and among others, in a prompt and after it. A weight is read once per [`ROWS`] rows.
+//! and among others, in a prompt and after it. A weight is read from memory once per sixteen rows.
 
 use rayon::prelude::*;
 
 use super::crew::Crew;
 use crate::kernels::matmul::Target;
 use crate::kernels::rows;
-use crate::kernels::simd::{self, multiversion};
+use crate::kernels::simd;
 
-/// Outputs side by side in a panel.
-pub(super) const PANEL: usize = 32;
-/// Rows that go through a panel together.
-const ROWS: usize = 8;
+mod tiles;
+
+use tiles::{PANEL, Tile};
+
 /// Multiplications below which a product is not worth sharing.
 const SHARE: usize = 1 << 14;
+/// Pieces per thread of a product.
+const PIECES: usize = 8;
+/// Blocks of rows from which on several threads lay them side by side.
+const BLOCKS: usize = 4;
 
-/// A matrix `[outputs, inputs]` as panels `[inputs, 32]`, the last one filled up with zeros.
+/// A matrix `[outputs, inputs]` as panels `[inputs, 16]`, the last one filled up with zeros.
 #[derive(Clone, Debug)]
 pub(super) struct Packed {
     inputs: usize,
     outputs: usize,
     panels: Vec<f32>,
-}
-
-/// The sums of up to eight rows for one panel.
-type Sums = [[f32; PANEL]; ROWS];
-
-#[inline(always)]
-fn block<const R: usize>(x: [&[f32]; R], panel: &[f32], out: &mut Sums, first: usize) {
-    let n = panel.len() / PANEL;
-    assert!(x.iter().all(|x| x.len() >= n), "a row has all inputs");
-    let mut sums = [[0.0_f32; PANEL]; R];
-    for (k, weights) in panel.as_chunks::<PANEL>().0.iter().enumerate() {
-        // Halves of sixteen: the form that compiles to one multiplication and one addition per vector.
-        for half in 0..PANEL / 16 {
-            let weights: &[f32; 16] = weights[half * 16..half * 16 + 16].try_into().expect("sixteen weights");
-            for r in 0..R {
-                // SAFETY: `k < n` and every row has `n` elements.
-                let x = unsafe { *x[r].get_unchecked(k) };
-                let sums: &mut [f32; 16] = (&mut sums[r][half * 16..half * 16 + 16]).try_into().expect("sixteen sums");
-                for c in 0..16 {
-                    sums[c] += x * weights[c];
-                }
-            }
-        }
-    }
-    out[first..first + R].copy_from_slice(&sums);
-}
-
-multiversion! {
-    fn one(x: [&[f32]; 1], panel: &[f32], out: &mut Sums, first: usize) { block(x, panel, out, first) }
-}
-multiversion! {
-    fn two(x: [&[f32]; 2], panel: &[f32], out: &mut Sums, first: usize) { block(x, panel, out, first) }
-}
-multiversion! {
-    fn four(x: [&[f32]; 4], panel: &[f32], out: &mut Sums, first: usize) { block(x, panel, out, first) }
-}
-multiversion! {
-    fn eight(x: [&[f32]; 8], panel: &[f32], out: &mut Sums, first: usize) { block(x, panel, out, first) }
 }
 
 /// The rows of a product: all rows of a matrix, or some of them.
@@ -85,6 +51,44 @@ impl Rows<'_> {
             Self::All(_) => index,
             Self::Picked(picked) => picked[index] as usize,
         }
+    }
+}
+
+/// What a product does with the panels.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Every panel gives sixteen outputs.
+    Plain,
+    /// Panels come in pairs, which give `silu(gate) * up`.
+    Gated,
+}
+
+impl Form {
+    /// Panels of sixteen outputs.
+    fn panels(self) -> usize {
+        match self {
+            Self::Plain => 1,
+            Self::Gated => 2,
+        }
+    }
+}
+
+/// Up to sixteen rows of an input as the inner loops read them.
+struct Block<'a> {
+    /// The first of them in the output.
+    first: usize,
+    rows: [&'a [f32]; 16],
+    n: usize,
+    /// Side by side, input by input, where there are more than four; for eight or sixteen.
+    interleaved: &'a [f32],
+}
+
+/// Rows for which memory to lay `n` rows side by side is needed.
+fn lanes(n: usize) -> usize {
+    match n {
+        0..=4 => 0,
+        5..=8 => 8,
+        _ => 16,
     }
 }
 
@@ -131,92 +135,84 @@ impl Packed {
         self.panels.len()
     }
 
-    fn panel(&self, index: usize) -> &[f32] {
+    /// The sums of as many panels from `first` on as there are tiles.
+    fn sums(&self, tiles: &mut [Tile], first: usize, block: &Block<'_>) {
         let size = PANEL * self.inputs;
-        &self.panels[index * size..(index + 1) * size]
-    }
-
-    /// The sums of panel `index` for rows `rows[first..first + n]` of `x`, `n` at most eight.
-    fn sums(&self, out: &mut Sums, index: usize, x: &[f32], rows: Rows<'_>, first: usize, n: usize) {
-        let row = |i: usize| &x[rows.at(first + i) * self.inputs..][..self.inputs];
-        let panel = self.panel(index);
-        let mut at = 0;
-        while at < n {
-            match n - at {
-                8.. => eight(std::array::from_fn(|i| row(at + i)), panel, out, at),
-                4..8 => four(std::array::from_fn(|i| row(at + i)), panel, out, at),
-                2..4 => two(std::array::from_fn(|i| row(at + i)), panel, out, at),
-                _ => one([row(at)], panel, out, at),
+        let panels = &self.panels[first * size..(first + tiles.len()) * size];
+        let row = |i: usize| block.rows[i.min(block.n - 1)];
+        // Panels at once.
+        let (at_once, rest) = match block.n {
+            1 => (4, tiles.len() % 4),
+            2 => (2, tiles.len() % 2),
+            _ => (1, 0),
+        };
+        let (whole, single) = tiles.split_at_mut(tiles.len() - rest);
+        let (panels, last) = panels.split_at(whole.len() * size);
+        for (tiles, panels) in whole.chunks_exact_mut(at_once).zip(panels.chunks_exact(at_once * size)) {
+            match block.n {
+                1 => tiles::one_by_four([row(0)], panels, tiles),
+                2 => tiles::two_by_two([row(0), row(1)], panels, tiles),
+                3 | 4 => tiles::four([row(0), row(1), row(2), row(3)], panels, tiles),
+                5..=8 => tiles::eight(block.interleaved, panels, tiles),
+                _ => tiles::sixteen(block.interleaved, panels, tiles),
             }
-            at += match n - at {
-                8.. => 8,
-                4..8 => 4,
-                2..4 => 2,
-                _ => 1,
-            };
+        }
+        for (tile, panel) in single.chunks_exact_mut(1).zip(last.chunks_exact(size)) {
+            match block.n {
+                1 => tiles::one([row(0)], panel, tile),
+                _ => tiles::two([row(0), row(1)], panel, tile),
+            }
         }
     }
 
-    /// Writes panels `which` of the product for all `rows` to `out` `[rows, outputs]`.
+    /// Writes columns `16 * which` of the product of `blocks` to `out`.
     ///
     /// # Safety
-    /// Nobody else accesses these columns of `out`, which has a row for each of `rows`.
-    unsafe fn write(&self, which: std::ops::Range<usize>, out: Target, x: &[f32], rows: Rows<'_>) {
-        let mut sums = [[0.0; PANEL]; ROWS];
-        for panel in which {
-            let columns = PANEL.min(self.outputs - panel * PANEL);
-            for first in (0..rows.len()).step_by(ROWS) {
-                let n = ROWS.min(rows.len() - first);
-                self.sums(&mut sums, panel, x, rows, first, n);
-                for (i, sums) in sums[..n].iter().enumerate() {
-                    // SAFETY: promised by the caller.
-                    unsafe {
-                        let start = out.at(first + i, panel * PANEL).start;
-                        std::slice::from_raw_parts_mut(start, columns).copy_from_slice(&sums[..columns]);
+    /// Nobody else accesses these columns of `out`, which has the rows of the blocks.
+    unsafe fn write(&self, which: std::ops::Range<usize>, out: Target, blocks: &[Block<'_>], form: Form) {
+        let mut tiles = [[[0.0; PANEL]; 16]; 4];
+        let per = form.panels();
+        for first in which.clone().step_by(4 / per) {
+            let units = (4 / per).min(which.end - first);
+            for block in blocks {
+                let tiles = &mut tiles[..units * per];
+                self.sums(tiles, first * per, block);
+                for (unit, tiles) in tiles.chunks_exact_mut(per).enumerate() {
+                    let column = (first + unit) * PANEL;
+                    let columns = PANEL.min(self.outputs - column);
+                    if let [gate, up] = tiles {
+                        let (gate, up) = (gate[..block.n].as_flattened_mut(), up[..block.n].as_flattened());
+                        rows::swiglu_in_place(gate, up);
+                    }
+                    for (i, sums) in tiles[0][..block.n].iter().enumerate() {
+                        // SAFETY: promised by the caller.
+                        unsafe {
+                            let start = out.at(block.first + i, column).start;
+                            match columns {
+                                PANEL => *start.cast::<[f32; PANEL]>() = *sums,
+                                _ => std::slice::from_raw_parts_mut(start, columns).copy_from_slice(&sums[..columns]),
+                            }
+                        }
                     }
                 }
             }
         }
     }
 
-    /// Like [`write`](Self::write) for a pair: `silu(gate) * up`, columns of panel pairs `which`.
-    ///
-    /// # Safety
-    /// As for `write`.
-    unsafe fn write_gated(&self, which: std::ops::Range<usize>, out: Target, x: &[f32], rows: Rows<'_>) {
-        let (mut gate, mut up) = ([[0.0; PANEL]; ROWS], [[0.0; PANEL]; ROWS]);
-        for pair in which {
-            let columns = PANEL.min(self.outputs - pair * PANEL);
-            for first in (0..rows.len()).step_by(ROWS) {
-                let n = ROWS.min(rows.len() - first);
-                self.sums(&mut gate, 2 * pair, x, rows, first, n);
-                self.sums(&mut up, 2 * pair + 1, x, rows, first, n);
-                for (i, (gate, up)) in gate[..n].iter().zip(&up[..n]).enumerate() {
-                    // SAFETY: promised by the caller.
-                    let out = unsafe { std::slice::from_raw_parts_mut(out.at(first + i, pair * PANEL).start, columns) };
-                    rows::swiglu(out, &gate[..columns], &up[..columns]);
-                }
-            }
-        }
-    }
-
-    fn n_panels(&self) -> usize {
-        self.outputs.div_ceil(PANEL)
-    }
-
     /// `x w^T` for the rows of `x` `[n, inputs]`: `[n, outputs]`.
     pub(super) fn apply(&self, crew: &Crew, x: &[f32]) -> Vec<f32> {
-        let mut out = simd::unwritten(x.len() / self.inputs * self.outputs);
-        let parts = [Part { matrix: self, rows: Rows::All(x.len() / self.inputs), first: 0 }];
-        apply_parts(crew, &mut out, x, &parts, false);
-        out
+        self.product(crew, x, Form::Plain)
     }
 
     /// `silu(x gate^T) * (x up^T)` of a pair: `[n, outputs]`.
     pub(super) fn gated(&self, crew: &Crew, x: &[f32]) -> Vec<f32> {
+        self.product(crew, x, Form::Gated)
+    }
+
+    fn product(&self, crew: &Crew, x: &[f32], form: Form) -> Vec<f32> {
         let mut out = simd::unwritten(x.len() / self.inputs * self.outputs);
         let parts = [Part { matrix: self, rows: Rows::All(x.len() / self.inputs), first: 0 }];
-        apply_parts(crew, &mut out, x, &parts, true);
+        apply_parts(crew, &mut out, x, &parts, form);
         out
     }
 }
@@ -229,29 +225,79 @@ pub(super) struct Part<'a> {
     pub(super) first: usize,
 }
 
-/// The products of several matrices of one shape, each with its own rows of `x`, in one phase; with `silu(gate) * up` of
-/// pairs if `gated`.
-pub(super) fn apply_parts(crew: &Crew, out: &mut [f32], x: &[f32], parts: &[Part<'_>], gated: bool) {
+impl Part<'_> {
+    /// Its rows in blocks, with memory for each to lay them side by side cut off `memory`.
+    fn blocks<'a>(&self, x: &'a [f32], memory: &mut &'a mut [f32], inputs: usize) -> Vec<Laying<'a>> {
+        let n = self.rows.len();
+        let cut = (0..n).step_by(16).map(|start| {
+            let mut rows: [&[f32]; 16] = [&[]; 16];
+            let n = 16.min(n - start);
+            for (i, row) in rows[..n].iter_mut().enumerate() {
+                *row = &x[self.rows.at(start + i) * inputs..][..inputs];
+            }
+            let (side_by_side, rest) = std::mem::take(memory).split_at_mut(lanes(n) * inputs);
+            *memory = rest;
+            Laying { first: self.first + start, rows, n, side_by_side }
+        });
+        cut.collect()
+    }
+}
+
+/// A [`Block`] in the making.
+struct Laying<'a> {
+    first: usize,
+    rows: [&'a [f32]; 16],
+    n: usize,
+    side_by_side: &'a mut [f32],
+}
+
+impl Laying<'_> {
+    fn interleave(&mut self) {
+        match self.n {
+            0..=4 => {}
+            5..=8 => tiles::interleave_eight(self.side_by_side, &self.rows),
+            _ => tiles::interleave_sixteen(self.side_by_side, &self.rows),
+        }
+    }
+}
+
+/// The products of several matrices of one shape, each with its own rows of `x`, in one phase.
+pub(super) fn apply_parts(crew: &Crew, out: &mut [f32], x: &[f32], parts: &[Part<'_>], form: Form) {
     let Some(shape) = parts.first().map(|part| part.matrix) else { return };
-    let (panels, outputs) = (shape.n_panels(), shape.outputs);
+    let (inputs, outputs) = (shape.inputs, shape.outputs);
     let n_rows: usize = parts.iter().map(|part| part.rows.len()).sum();
     assert_eq!(out.len(), n_rows * outputs, "the output has a row for every row of every part");
-    let work = n_rows * outputs * shape.inputs;
+    let work = n_rows * outputs * inputs;
+    let shared = work >= SHARE;
+    let side_by_side = |n: usize| n / 16 * 16 + lanes(n % 16);
+    let mut memory = simd::unwritten(parts.iter().map(|part| side_by_side(part.rows.len()) * inputs).sum());
+    let mut memory = memory.as_mut_slice();
+    let mut laying: Vec<Laying<'_>> = Vec::with_capacity(parts.len());
+    // Where each part's blocks end.
+    let mut ends = Vec::with_capacity(parts.len());
+    for part in parts {
+        laying.extend(part.blocks(x, &mut memory, inputs));
+        ends.push(laying.len());
+    }
+    if shared && laying.len() >= BLOCKS {
+        crew.each(&mut laying, |_, block| block.interleave());
+    } else {
+        laying.iter_mut().for_each(Laying::interleave);
+    }
+    let block = |Laying { first, rows, n, side_by_side }| Block { first, rows, n, interleaved: side_by_side };
+    let blocks: Vec<Block<'_>> = laying.into_iter().map(block).collect();
     // How the panels are shared out changes nothing but the speed.
-    let per_piece = if work < SHARE { panels } else { (panels * parts.len()).div_ceil(6 * crew.size()).clamp(1, panels) };
+    let panels = outputs.div_ceil(PANEL);
+    let per_piece = if shared { (panels * parts.len()).div_ceil(PIECES * crew.size()).clamp(1, panels) } else { panels };
     let per_part = panels.div_ceil(per_piece);
     let target = Target::rows(out, outputs);
     let piece = |index: usize| {
-        let Part { matrix, rows, first } = parts[index / per_part];
-        let start = index % per_part * per_piece;
-        let which = start..(start + per_piece).min(panels);
+        let (part, start) = (index / per_part, index % per_part * per_piece);
+        let blocks = &blocks[if part == 0 { 0 } else { ends[part - 1] }..ends[part]];
         // SAFETY: pieces write different rows or different columns, all inside the output.
-        unsafe {
-            let target = target.at(first, 0);
-            if gated { matrix.write_gated(which, target, x, rows) } else { matrix.write(which, target, x, rows) }
-        }
+        unsafe { parts[part].matrix.write(start..(start + per_piece).min(panels), target, blocks, form) }
     };
-    if work < SHARE { (0..parts.len() * per_part).for_each(piece) } else { crew.run(parts.len() * per_part, piece) }
+    if shared { crew.run(parts.len() * per_part, piece) } else { (0..parts.len() * per_part).for_each(piece) }
 }
 
 #[cfg(test)]
@@ -265,11 +311,11 @@ mod tests {
 
     #[test]
     fn a_row_has_the_same_bits_alone_and_among_others() {
-        for (inputs, outputs) in [(7, 5), (64, 33), (100, 64)] {
+        for (inputs, outputs) in [(7, 5), (64, 33), (100, 81)] {
             let w = values(inputs * outputs, 1);
             let packed = Packed::stack(&[&w], inputs);
             let pair = Packed::pair(&w, &values(inputs * outputs, 2), inputs);
-            for n in 1..=20 {
+            for n in (1..=20).chain([40]) {
                 let x = values(n * inputs, 3);
                 let (all, gated) = Crew::with(1, |crew| (packed.apply(crew, &x), pair.gated(crew, &x)));
                 for (i, x) in x.chunks_exact(inputs).enumerate() {
@@ -277,8 +323,8 @@ mod tests {
                     assert_eq!(all[at.clone()], packed.apply(&Crew::alone(), x));
                     assert_eq!(gated[at.clone()], pair.gated(&Crew::alone(), x));
                     for (out, w) in all[at].iter().zip(w.chunks_exact(inputs)) {
-                        let wanted: f64 = x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
-                        assert!((f64::from(*out) - wanted).abs() < 1e-4, "{out} {wanted}");
+                        // To the bit: one product after the other.
+                        assert_eq!(*out, x.iter().zip(w).fold(0.0, |sum, (x, w)| sum + x * w));
                     }
                 }
             }
@@ -295,7 +341,7 @@ mod tests {
             Part { matrix: &packed, rows: Rows::Picked(&[4]), first: 2 },
             Part { matrix: &packed, rows: Rows::Picked(&[3, 1]), first: 0 },
         ];
-        apply_parts(&Crew::alone(), &mut out, &x, &parts, false);
+        apply_parts(&Crew::alone(), &mut out, &x, &parts, Form::Plain);
         assert_eq!(out, [&all[120..160], &all[40..80], &all[160..200]].concat());
     }
 }
