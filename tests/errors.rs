@@ -84,7 +84,7 @@ fn a_failing_step_blocks_what_depends_on_it_and_keeps_the_rest() {
         "r.rhai",
         "let raw = text(\"texts/*.txt\");\nlet none = raw.filter(|doc| false);\nlet after = none.dedup();\nlet other = raw.dedup();\n",
     );
-    let ran = bench.run(&["r.rhai"]);
+    let ran = bench.run(&["r.rhai", "--keep-going"]);
     assert_eq!(ran.code, 1);
     assert!(ran.failed["none"].contains("no document"), "{:?}", ran.failed);
     assert!(ran.executed.contains(&"other".to_owned()));

@@ -20,6 +20,8 @@ pub struct Journal {
     path: PathBuf,
     file: std::fs::File,
     next: u64,
+    // Length of the file up to the last line that is whole.
+    whole: u64,
     // Lines that are not in the file yet.
     pending: Vec<u8>,
     subscribers: Vec<Subscriber>,
@@ -30,8 +32,8 @@ pub struct Journal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Whole,
-    // A part of a line may be in the file.
-    Torn,
+    // It failed, and what it was to write is pending.
+    Behind,
 }
 
 /// More than this is written at once.
@@ -44,7 +46,7 @@ impl Journal {
     /// If the file cannot be made.
     pub fn create(path: &Path, subscribers: Vec<Subscriber>) -> io::Result<Self> {
         let file = std::fs::OpenOptions::new().create_new(true).append(true).open(path)?;
-        Ok(Self { path: path.to_owned(), file, next: 0, pending: Vec::new(), subscribers, state: State::Whole })
+        Ok(Self { path: path.to_owned(), file, next: 0, whole: 0, pending: Vec::new(), subscribers, state: State::Whole })
     }
 
     /// Takes an event down and tells it to all subscribers; it is in the file after [`Journal::flush`].
@@ -66,17 +68,17 @@ impl Journal {
     /// run: subscribers get one log line that says so, and what is pending is written when that works again.
     pub fn flush(&mut self) {
         while !self.pending.is_empty() {
-            // A torn line ends here; readers pass over it.
-            let start: &[u8] = if self.state == State::Torn { b"\n" } else { b"" };
-            let written = self.file.write_all(start).and_then(|()| self.file.write_all(&self.pending));
-            match written {
+            match self.file.write_all(&self.pending) {
                 Ok(()) => {
+                    self.whole += self.pending.len() as u64;
                     self.pending.clear();
                     self.state = State::Whole;
                 }
                 Err(error) => {
+                    // A part may be in the file: it goes, and is written again with the rest.
+                    let _ = self.file.set_len(self.whole);
                     if self.state == State::Whole {
-                        self.state = State::Torn;
+                        self.state = State::Behind;
                         let line = format!("journal {} cannot be written for now: {error}", self.path.display());
                         let event = Event::Log { step: plan::StepId(0), line };
                         let record = Record { seq: self.next, time_ms: now_ms(), event };
