@@ -46,10 +46,10 @@ def main() -> None:
         targets = ids[:, 1:].reshape(-1)
         return torch.nn.functional.cross_entropy(logits[:, :-1].reshape(-1, vocab).float(), targets)
 
-    times = []
+    times, used = [], []
     for _ in range(steps):
         ids = torch.randint(vocab, (sequences, length))
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         if forward_only:
             with torch.no_grad():
                 for piece in ids.split(micro):
@@ -61,8 +61,10 @@ def main() -> None:
             optimizer.step()
             optimizer.zero_grad()
         times.append(time.perf_counter() - start)
+        used.append(time.process_time() - cpu)
     median, best = statistics.median(times[min(3, steps - 1) :]), min(times)
     rate = sequences * length / median
+    per_cpu = sequences * length / statistics.mean(used[min(3, steps - 1) :])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
         f"torch {torch.__version__} {family} {mode}, {torch.get_num_threads()} threads: {median * 1e3:.1f} ms per step "

@@ -7,6 +7,7 @@
 
 use std::time::Instant;
 
+use benches::cpu_seconds;
 use lm::config::{Experts, Family, FeedForward, Layer, ModelConfig, Sizes};
 use lm::generate::{Request, Sampling, Stop, sample};
 use lm::model::Model;
@@ -17,10 +18,10 @@ use serde_json::json;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Memory stays with the process and sits on huge pages.
+/// Memory stays with the process, in one arena for all threads, and sits on huge pages.
 #[expect(non_upper_case_globals, reason = "the name jemalloc looks for")]
 #[unsafe(export_name = "_rjem_malloc_conf")]
-pub static malloc_conf: &[u8] = b"thp:always,metadata_thp:always,dirty_decay_ms:-1,muzzy_decay_ms:-1\0";
+pub static malloc_conf: &[u8] = b"thp:always,metadata_thp:always,dirty_decay_ms:-1,muzzy_decay_ms:-1,narenas:1\0";
 
 /// Runs of which the fastest counts.
 const REPEATS: usize = 5;
@@ -67,14 +68,6 @@ fn with_experts(config: &ModelConfig) -> ModelConfig {
             Layer { feed_forward: FeedForward::Experts(e), ..layer }
         }
     })
-}
-
-/// Processor time of this process in seconds, all threads together, where the system tells (Linux, in steps of 10 ms).
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |i: usize| fields.get(i).and_then(|field| field.parse::<f64>().ok()).unwrap_or(f64::NAN);
-    (ticks(11) + ticks(12)) / 100.0
 }
 
 /// Seconds for reading the prompts and for the new tokens after that, the best of some runs, and the mean processor time

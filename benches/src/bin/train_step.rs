@@ -10,6 +10,7 @@
 
 use std::time::Instant;
 
+use benches::{cpu_seconds, peak_megabytes};
 use lm::batch::{Batch, Tokens};
 use lm::config::{Experts, Family, FeedForward, Layer, Sizes};
 use lm::kernels::{Kernels, LossScale};
@@ -21,17 +22,10 @@ use lm::random::Stream;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Memory stays with the process and sits on huge pages.
+/// Memory stays with the process, in one arena for all threads, and sits on huge pages.
 #[expect(non_upper_case_globals, reason = "the name jemalloc looks for")]
 #[unsafe(export_name = "_rjem_malloc_conf")]
-pub static malloc_conf: &[u8] = b"thp:always,metadata_thp:always,dirty_decay_ms:-1,muzzy_decay_ms:-1\0";
-
-/// Most memory this process ever had, in MB, where the system tells.
-fn peak() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok()).unwrap_or(f64::NAN) / 1024.0
-}
+pub static malloc_conf: &[u8] = b"thp:always,metadata_thp:always,dirty_decay_ms:-1,muzzy_decay_ms:-1,narenas:1\0";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -70,7 +64,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let ids = (0..n).map(|i| stream.below((step * n + i) as u64, vocab_size) as u32).collect();
         let batch = Batch::next_token(Tokens::new(ids, length));
         let scale = LossScale::new(1e-5, batch.n_targets() as f64);
-        let start = Instant::now();
+        let (start, cpu) = (Instant::now(), cpu_seconds());
         let mut parts = [0.0; 3];
         for micro in batch.micro_batches(micro) {
             let begin = Instant::now();
@@ -93,15 +87,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             trainer.update(1e-3);
             parts[2] += begin.elapsed().as_secs_f64();
         }
-        times.push((start.elapsed().as_secs_f64(), parts));
+        times.push((start.elapsed().as_secs_f64(), parts, cpu_seconds() - cpu));
     }
-    let best = times.iter().map(|(time, _)| *time).fold(f64::INFINITY, f64::min);
+    let best = times.iter().map(|(time, ..)| *time).fold(f64::INFINITY, f64::min);
     let mut warm = times.split_off(3.min(steps - 1));
+    let cpu = warm.iter().map(|(.., cpu)| cpu).sum::<f64>() / warm.len() as f64;
     warm.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let (median, [forward, backward, update]) = warm[warm.len() / 2];
+    let (median, [forward, backward, update], _) = warm[warm.len() / 2];
     let rate = n as f64 / median;
     println!(
-        "{family:?}, {} parameters, {} threads, {kernels:?}: {:.1} ms per step (best {:.1}; loss {:.1}, gradients {:.1}, update {:.1}), {rate:.0} tokens/s, {:.1} GFLOP/s, peak {:.0} MB",
+        "{family:?}, {} parameters, {} threads, {kernels:?}: {:.1} ms per step (best {:.1}; loss {:.1}, gradients {:.1}, update {:.1}), {rate:.0} tokens/s, {:.0} per second of processor time, {:.1} GFLOP/s, peak {:.0} MB",
         config.n_parameters(),
         rayon::current_num_threads(),
         median * 1e3,
@@ -109,8 +104,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         forward * 1e3,
         backward * 1e3,
         update * 1e3,
+        n as f64 / cpu,
         rate * config.flops_per_token(length) * 1e-9 / if forward_only.is_some() { 3.0 } else { 1.0 },
-        peak(),
+        peak_megabytes(),
     );
     Ok(())
 }

@@ -39,7 +39,8 @@ impl Parents {
 
     fn forward(&self) -> (FlexTensor, ExpertsSaved) {
         let [x, probabilities, ..] = &self.tensors;
-        let (y, saved) = experts::forward(elements(x), elements(probabilities), self.weights(), self.choice, columns(x));
+        let forward = || experts::forward(elements(x), elements(probabilities), self.weights(), self.choice, columns(x));
+        let (y, saved) = together(forward);
         (shaped(y, x), saved)
     }
 }
@@ -60,7 +61,9 @@ impl ExpertOps for Flex {
 
 backward!(Mixture, 5, (Parents, ExpertsSaved), |(inputs, saved), dy, parents, grads| {
     let [x, probabilities, gate, up, down] = &inputs.tensors;
-    let g = experts::backward(elements(&dy), elements(probabilities), inputs.weights(), saved, inputs.choice, columns(x));
+    let backward =
+        || experts::backward(elements(&dy), elements(probabilities), inputs.weights(), saved, inputs.choice, columns(x));
+    let g = together(backward);
     register!(
         grads,
         parents,

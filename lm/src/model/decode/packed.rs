@@ -55,22 +55,12 @@ impl Rows<'_> {
 }
 
 /// What a product does with the panels.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(super) enum Form {
     /// Every panel gives sixteen outputs.
     Plain,
     /// Panels come in pairs, which give `silu(gate) * up`.
     Gated,
-}
-
-impl Form {
-    /// Panels of sixteen outputs.
-    fn panels(self) -> usize {
-        match self {
-            Self::Plain => 1,
-            Self::Gated => 2,
-        }
-    }
 }
 
 /// Up to sixteen rows of an input as the inner loops read them.
@@ -135,33 +125,17 @@ impl Packed {
         self.panels.len()
     }
 
-    /// The sums of as many panels from `first` on as there are tiles.
-    fn sums(&self, tiles: &mut [Tile], first: usize, block: &Block<'_>) {
+    /// The sums of panel `index`.
+    fn sums(&self, tile: &mut Tile, index: usize, block: &Block<'_>) {
         let size = PANEL * self.inputs;
-        let panels = &self.panels[first * size..(first + tiles.len()) * size];
+        let panel = &self.panels[index * size..(index + 1) * size];
         let row = |i: usize| block.rows[i.min(block.n - 1)];
-        // Panels at once.
-        let (at_once, rest) = match block.n {
-            1 => (4, tiles.len() % 4),
-            2 => (2, tiles.len() % 2),
-            _ => (1, 0),
-        };
-        let (whole, single) = tiles.split_at_mut(tiles.len() - rest);
-        let (panels, last) = panels.split_at(whole.len() * size);
-        for (tiles, panels) in whole.chunks_exact_mut(at_once).zip(panels.chunks_exact(at_once * size)) {
-            match block.n {
-                1 => tiles::one_by_four([row(0)], panels, tiles),
-                2 => tiles::two_by_two([row(0), row(1)], panels, tiles),
-                3 | 4 => tiles::four([row(0), row(1), row(2), row(3)], panels, tiles),
-                5..=8 => tiles::eight(block.interleaved, panels, tiles),
-                _ => tiles::sixteen(block.interleaved, panels, tiles),
-            }
-        }
-        for (tile, panel) in single.chunks_exact_mut(1).zip(last.chunks_exact(size)) {
-            match block.n {
-                1 => tiles::one([row(0)], panel, tile),
-                _ => tiles::two([row(0), row(1)], panel, tile),
-            }
+        match block.n {
+            1 => tiles::one([row(0)], panel, tile),
+            2 => tiles::two([row(0), row(1)], panel, tile),
+            3 | 4 => tiles::four([row(0), row(1), row(2), row(3)], panel, tile),
+            5..=8 => tiles::eight(block.interleaved, panel, tile),
+            _ => tiles::sixteen(block.interleaved, panel, tile),
         }
     }
 
@@ -170,29 +144,25 @@ impl Packed {
     /// # Safety
     /// Nobody else accesses these columns of `out`, which has the rows of the blocks.
     unsafe fn write(&self, which: std::ops::Range<usize>, out: Target, blocks: &[Block<'_>], form: Form) {
-        let mut tiles = [[[0.0; PANEL]; 16]; 4];
-        let per = form.panels();
-        for first in which.clone().step_by(4 / per) {
-            let units = (4 / per).min(which.end - first);
-            for block in blocks {
-                let tiles = &mut tiles[..units * per];
-                self.sums(tiles, first * per, block);
-                for (unit, tiles) in tiles.chunks_exact_mut(per).enumerate() {
-                    let column = (first + unit) * PANEL;
-                    let columns = PANEL.min(self.outputs - column);
-                    if let [gate, up] = tiles {
-                        let (gate, up) = (gate[..block.n].as_flattened_mut(), up[..block.n].as_flattened());
-                        rows::swiglu_in_place(gate, up);
-                    }
-                    for (i, sums) in tiles[0][..block.n].iter().enumerate() {
-                        // SAFETY: promised by the caller.
-                        unsafe {
-                            let start = out.at(block.first + i, column).start;
-                            match columns {
-                                PANEL => *start.cast::<[f32; PANEL]>() = *sums,
-                                _ => std::slice::from_raw_parts_mut(start, columns).copy_from_slice(&sums[..columns]),
-                            }
-                        }
+        let (mut tile, mut up) = ([[0.0; PANEL]; 16], [[0.0; PANEL]; 16]);
+        for (unit, block) in which.flat_map(|unit| blocks.iter().map(move |block| (unit, block))) {
+            match form {
+                Form::Plain => self.sums(&mut tile, unit, block),
+                Form::Gated => {
+                    self.sums(&mut tile, 2 * unit, block);
+                    self.sums(&mut up, 2 * unit + 1, block);
+                    rows::swiglu_in_place(tile[..block.n].as_flattened_mut(), up[..block.n].as_flattened());
+                }
+            }
+            let columns = PANEL.min(self.outputs - unit * PANEL);
+            for (i, sums) in tile[..block.n].iter().enumerate() {
+                // SAFETY: promised by the caller.
+                unsafe {
+                    let start = out.at(block.first + i, unit * PANEL).start;
+                    match columns {
+                        // A length that is known is copied without a call.
+                        PANEL => *start.cast::<[f32; PANEL]>() = *sums,
+                        _ => std::slice::from_raw_parts_mut(start, columns).copy_from_slice(&sums[..columns]),
                     }
                 }
             }

@@ -1,8 +1,8 @@
-//! The inner loops of decoding's products: a few rows by one or more panels of sixteen outputs.
+//! The inner loops of decoding's products: up to sixteen rows by a panel of sixteen outputs.
 //!
 //! Each output is one sum over the inputs in order, a multiplication and an addition per term, whatever rows stand beside
-//! it. Sixteen rows by one panel is the shape that keeps the arithmetic units busy: one load per multiplication. Fewer
-//! rows wait for memory, so they take several panels at once.
+//! it. Sixteen rows keep the arithmetic units busy: one load per multiplication. Fewer wait for memory, which is read
+//! from end to end.
 
 use crate::kernels::simd::multiversion;
 
@@ -93,6 +93,34 @@ mod wide {
             unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
         }
     }
+
+    /// Exchanges rows and columns of squares of sixteen: four times the perfect shuffle of the rows.
+    ///
+    /// # Safety
+    /// Every row has as many floats as `out` has lanes, or none; the machine has AVX-512.
+    #[target_feature(enable = "avx512f")]
+    pub(super) unsafe fn interleave(out: &mut [f32], rows: &[&[f32]; 16]) {
+        let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+        let high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+        for (square, out) in out.as_chunks_mut::<256>().0.iter_mut().enumerate() {
+            let mut lanes = [_mm512_setzero_ps(); 16];
+            for (lane, row) in lanes.iter_mut().zip(rows).filter(|(_, row)| !row.is_empty()) {
+                // SAFETY: promised by the caller.
+                *lane = unsafe { _mm512_loadu_ps(row.as_ptr().add(square * 16)) };
+            }
+            for _ in 0..4 {
+                let mut shuffled = [_mm512_setzero_ps(); 16];
+                for i in 0..8 {
+                    shuffled[2 * i] = _mm512_permutex2var_ps(lanes[i], low, lanes[i + 8]);
+                    shuffled[2 * i + 1] = _mm512_permutex2var_ps(lanes[i], high, lanes[i + 8]);
+                }
+                lanes = shuffled;
+            }
+            for (lane, out) in lanes.into_iter().zip(out.as_chunks_mut::<16>().0) {
+                lane.store(out);
+            }
+        }
+    }
 }
 
 /// `W` rows that lie input by input.
@@ -100,7 +128,7 @@ mod wide {
 /// # Safety
 /// The machine has the instructions of `L`.
 #[inline(always)]
-unsafe fn side_by_side<L: Lanes, const W: usize>(x: &[f32], panel: &[f32], out: &mut [Tile]) {
+unsafe fn side_by_side<L: Lanes, const W: usize>(x: &[f32], panel: &[f32], out: &mut Tile) {
     let mut sums = [L::zero(); W];
     for (x, weights) in x.as_chunks::<W>().0.iter().zip(panel.as_chunks::<PANEL>().0) {
         // Panels follow one another, so what lies behind this one is wanted next.
@@ -111,130 +139,96 @@ unsafe fn side_by_side<L: Lanes, const W: usize>(x: &[f32], panel: &[f32], out: 
             *sum = sum.add_product(*x, weights);
         }
     }
-    for (sum, out) in sums.into_iter().zip(&mut out[0]) {
+    for (sum, out) in sums.into_iter().zip(out) {
         sum.store(out);
     }
 }
 
-/// `R` rows by `P` panels that follow one another.
+/// `R` rows.
 ///
 /// # Safety
 /// The machine has the instructions of `L`.
 #[inline(always)]
-unsafe fn apart<L: Lanes, const R: usize, const P: usize>(x: [&[f32]; R], panels: &[f32], out: &mut [Tile]) {
-    let n = x[0].len();
-    assert!(x.iter().all(|x| x.len() == n) && panels.len() == P * n * PANEL && out.len() == P, "the shapes fit");
-    let mut sums = [[L::zero(); R]; P];
-    for k in 0..n {
-        for p in 0..P {
-            // SAFETY: `k < n`, and every panel has `n` times sixteen weights.
-            let weights = unsafe { L::load(panels.as_ptr().add((p * n + k) * PANEL)) };
-            for r in 0..R {
-                // SAFETY: `k < n`, and every row has `n` elements.
-                sums[p][r] = sums[p][r].add_product(unsafe { *x[r].get_unchecked(k) }, weights);
-            }
+unsafe fn apart<L: Lanes, const R: usize>(x: [&[f32]; R], panel: &[f32], out: &mut Tile) {
+    let n = panel.len() / PANEL;
+    assert!(x.iter().all(|x| x.len() == n), "a row has all inputs");
+    let mut sums = [L::zero(); R];
+    for (k, weights) in panel.as_chunks::<PANEL>().0.iter().enumerate() {
+        // SAFETY: there are sixteen weights; the machine is promised by the caller.
+        let weights = unsafe { L::load(weights.as_ptr()) };
+        for (sum, x) in sums.iter_mut().zip(x) {
+            // SAFETY: `k < n`, and every row has `n` elements.
+            *sum = sum.add_product(unsafe { *x.get_unchecked(k) }, weights);
         }
     }
-    for (sums, out) in sums.into_iter().zip(out) {
-        for (sum, out) in sums.into_iter().zip(out) {
-            sum.store(out);
-        }
+    for (sum, out) in sums.into_iter().zip(out) {
+        sum.store(out);
     }
 }
 
 /// A function with the widest lanes that the machine has.
 macro_rules! tile {
-    ($(#[$meta:meta])* fn $name:ident($x:ident: $ty:ty) = $inner:ident<$($size:literal),*>) => {
+    ($(#[$meta:meta])* fn $name:ident($x:ident: $ty:ty) = $inner:ident<$size:literal>) => {
         $(#[$meta])*
-        pub(super) fn $name($x: $ty, panels: &[f32], out: &mut [Tile]) {
+        pub(super) fn $name($x: $ty, panel: &[f32], out: &mut Tile) {
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx512f")]
-                unsafe fn wide($x: $ty, panels: &[f32], out: &mut [Tile]) {
+                unsafe fn wide($x: $ty, panel: &[f32], out: &mut Tile) {
                     // SAFETY: promised by the caller.
-                    unsafe { $inner::<std::arch::x86_64::__m512, $($size),*>($x, panels, out) }
+                    unsafe { $inner::<std::arch::x86_64::__m512, $size>($x, panel, out) }
                 }
                 if is_x86_feature_detected!("avx512f") {
                     // SAFETY: the instructions were just found to exist.
-                    return unsafe { wide($x, panels, out) };
+                    return unsafe { wide($x, panel, out) };
                 }
             }
             multiversion! {
                 // SAFETY: arrays need no instructions.
-                fn narrow($x: $ty, panels: &[f32], out: &mut [Tile]) {
-                    unsafe { $inner::<[f32; PANEL], $($size),*>($x, panels, out) }
+                fn narrow($x: $ty, panel: &[f32], out: &mut Tile) {
+                    unsafe { $inner::<[f32; PANEL], $size>($x, panel, out) }
                 }
             }
-            narrow($x, panels, out);
+            narrow($x, panel, out);
         }
     };
 }
 
 tile! {
-    /// Sixteen rows `[inputs, 16]` by one panel `[inputs, 16]`.
+    /// Sixteen rows `[inputs, 16]` by a panel.
     fn sixteen(x: &[f32]) = side_by_side<16>
 }
 tile! {
-    /// Eight rows `[inputs, 8]` by one panel.
+    /// Eight rows `[inputs, 8]`.
     fn eight(x: &[f32]) = side_by_side<8>
 }
 tile! {
-    /// One row by one panel.
-    fn one(x: [&[f32]; 1]) = apart<1, 1>
+    /// One row.
+    fn one(x: [&[f32]; 1]) = apart<1>
 }
 tile! {
-    /// One row by four panels.
-    fn one_by_four(x: [&[f32]; 1]) = apart<1, 4>
+    /// Two rows.
+    fn two(x: [&[f32]; 2]) = apart<2>
 }
 tile! {
-    /// Two rows by one panel.
-    fn two(x: [&[f32]; 2]) = apart<2, 1>
-}
-tile! {
-    /// Two rows by two panels.
-    fn two_by_two(x: [&[f32]; 2]) = apart<2, 2>
-}
-tile! {
-    /// Four rows by one panel.
-    fn four(x: [&[f32]; 4]) = apart<4, 1>
+    /// Four rows.
+    fn four(x: [&[f32]; 4]) = apart<4>
 }
 
-/// Exchanges rows and columns: four times the perfect shuffle of the rows.
-#[inline(always)]
-fn exchange(mut block: Tile) -> Tile {
-    for _ in 0..4 {
-        let mut shuffled = [[0.0; 16]; 16];
-        for i in 0..8 {
-            for j in 0..8 {
-                shuffled[2 * i][2 * j] = block[i][j];
-                shuffled[2 * i][2 * j + 1] = block[i + 8][j];
-                shuffled[2 * i + 1][2 * j] = block[i][8 + j];
-                shuffled[2 * i + 1][2 * j + 1] = block[i + 8][8 + j];
-            }
-        }
-        block = shuffled;
+/// Lays up to sixteen rows side by side, input by input: `[inputs, 16]`, zeros where there is no row.
+pub(super) fn interleave_sixteen(out: &mut [f32], rows: &[&[f32]; 16]) {
+    let inputs = out.len() / 16;
+    assert!(rows.iter().all(|row| row.is_empty() || row.len() == inputs), "rows have all inputs");
+    let mut done = 0;
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512f") {
+        done = inputs / 16 * 16;
+        // SAFETY: the lengths were checked and the instructions were found to exist.
+        unsafe { wide::interleave(&mut out[..done * 16], rows) };
     }
-    block
-}
-
-multiversion! {
-    /// Lays up to sixteen rows side by side, input by input: `[inputs, 16]`, zeros where there is no row.
-    pub(super) fn interleave_sixteen(out: &mut [f32], rows: &[&[f32]; 16]) {
-        let (blocks, rest) = out.as_chunks_mut::<256>();
-        for (b, out) in blocks.iter_mut().enumerate() {
-            let mut block = [[0.0; 16]; 16];
-            for (to, row) in block.iter_mut().zip(rows) {
-                if !row.is_empty() {
-                    to.copy_from_slice(&row[b * 16..b * 16 + 16]);
-                }
-            }
-            out.copy_from_slice(exchange(block).as_flattened());
-        }
-        for (i, out) in rest.chunks_exact_mut(16).enumerate() {
-            let at = blocks.len() * 16 + i;
-            for (to, row) in out.iter_mut().zip(rows) {
-                *to = row.get(at).copied().unwrap_or(0.0);
-            }
+    for (at, out) in out.chunks_exact_mut(16).enumerate().skip(done) {
+        for (to, row) in out.iter_mut().zip(rows) {
+            *to = row.get(at).copied().unwrap_or(0.0);
         }
     }
 }
