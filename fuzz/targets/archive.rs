@@ -1,0 +1,4 @@
+//! An archive without its compression; what is asserted is in `cache::fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| cache::fuzz::fuzz_archive(bytes));
