@@ -158,6 +158,7 @@ pub fn run(shared: &Shared, job: &Job, sender: &Sender<Message>, committer: &Sen
     }
 }
 
+#[allow(clippy::large_enum_variant, reason = "one for each step that runs")]
 enum Made {
     Hit(Manifest),
     Sealed(Box<cache::Sealed>, Used),

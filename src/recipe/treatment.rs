@@ -58,7 +58,7 @@ impl Wrong {
     }
 
     fn unknown(what: &str, name: &str, known: &[&str]) -> Self {
-        Self(format!("{what} `{name}`; there are: {}", known.join(", ")), closest(name, known.iter().copied()).map(Into::into))
+        Self(format!("{what} `{name}`; there are: {}", known.join(", ")), closest(name, known.iter().copied()))
     }
 }
 

@@ -85,7 +85,7 @@ impl Step for Shell {
         if ArtifactType::named(&params.makes).is_none() {
             let names: Vec<_> = ArtifactType::ALL.iter().map(|artifact| artifact.name()).collect();
             let mut error = ParamError::new("makes", format!("`{}` is no type; there are: {}", params.makes, names.join(", ")));
-            error.suggestion = super::params::closest(&params.makes, names).map(Into::into);
+            error.suggestion = super::params::closest(&params.makes, names);
             errors.push(error);
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
