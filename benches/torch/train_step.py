@@ -68,7 +68,7 @@ def main() -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
         f"torch {torch.__version__} {family} {mode}, {torch.get_num_threads()} threads: {median * 1e3:.1f} ms per step "
-        f"(best {best * 1e3:.1f}), {rate:.0f} tokens/s, peak {peak:.0f} MB"
+        f"(best {best * 1e3:.1f}), {rate:.0f} tokens/s, {per_cpu:.0f} per second of processor time, peak {peak:.0f} MB"
     )
 
 

@@ -435,18 +435,11 @@ impl Kernels {
     pub(crate) fn sum_of_squares<'a>(self, values: impl Iterator<Item = &'a Tensor<1>>) -> f64 {
         match self {
             Self::Fused | Self::FusedBf16 => {
-                let values: Vec<_> = values.map(|values| flex(values.clone())).collect();
-                together(|| values.iter().map(|values| rows::sum_of_squares(fused::elements(values))).sum())
+                values.map(|values| rows::sum_of_squares(fused::elements(&flex(values.clone())))).sum()
             }
             _ => plain::sum_of_squares(values),
         }
     }
-}
-
-/// Runs `work` on a thread of rayon's pool: what it shares out there costs less than from outside, where every loop waits
-/// for a thread to wake up at its beginning and its end. `work` must take no locks.
-pub(crate) fn together<R: Send>(work: impl FnOnce() -> R + Send) -> R {
-    rayon::scope(|_| work())
 }
 
 /// The contiguous CPU tensor behind a tensor without gradient.

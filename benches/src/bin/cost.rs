@@ -18,10 +18,10 @@ use lm::random::Stream;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Memory stays with the process, in one arena for all threads, and sits on huge pages.
+/// Memory stays with the process and sits on huge pages.
 #[expect(non_upper_case_globals, reason = "the name jemalloc looks for")]
 #[unsafe(export_name = "_rjem_malloc_conf")]
-pub static malloc_conf: &[u8] = b"thp:always,metadata_thp:always,dirty_decay_ms:-1,muzzy_decay_ms:-1,narenas:1\0";
+pub static malloc_conf: &[u8] = b"thp:always,metadata_thp:always,dirty_decay_ms:-1,muzzy_decay_ms:-1\0";
 
 /// Four blocks with heads of 64 (of 32 below 128), FFN of four widths, a vocabulary of 8192.
 fn model(family: Family, width: usize) -> ModelConfig {

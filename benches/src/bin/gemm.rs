@@ -14,10 +14,10 @@ use lm::kernels::measure::{Operand, Order, Place, linear, product, registers_onl
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Memory stays with the process, in one arena for all threads, and sits on huge pages.
+/// Memory stays with the process and sits on huge pages.
 #[expect(non_upper_case_globals, reason = "the name jemalloc looks for")]
 #[unsafe(export_name = "_rjem_malloc_conf")]
-pub static malloc_conf: &[u8] = b"thp:always,metadata_thp:always,dirty_decay_ms:-1,muzzy_decay_ms:-1,narenas:1\0";
+pub static malloc_conf: &[u8] = b"thp:always,metadata_thp:always,dirty_decay_ms:-1,muzzy_decay_ms:-1\0";
 
 /// One product: a name, `[m, n, k]`, the orders of both operands, and where it runs.
 struct Case(&'static str, [usize; 3], [Order; 2], Place);

@@ -19,7 +19,7 @@ use burn::tensor::TensorData;
 use super::cross_entropy::{self, Head, HeadGradients, Slope};
 use super::layers::{self, AttentionParameters, AttentionSaved, FeedForwardParameters, FeedForwardSaved};
 use super::matmul::{self, Precision, Write};
-use super::{AttentionShape, LossScale, rows, simd, together};
+use super::{AttentionShape, LossScale, rows, simd};
 
 /// Registers gradients with the parents that want them, in order.
 macro_rules! register {
@@ -191,13 +191,13 @@ impl FusedOps for Flex {
         precision: Precision,
     ) -> FlexTensor {
         let (hidden, weight) = (hidden.to_contiguous(), head.to_contiguous());
-        let losses = together(|| cross_entropy::losses(head_of(&hidden, &weight, &targets, precision)));
+        let losses = cross_entropy::losses(head_of(&hidden, &weight, &targets, precision));
         loss_tensor(&losses, scale)
     }
 
     fn lm_token_log_probs(hidden: FlexTensor, head: FlexTensor, targets: Arc<[u32]>, precision: Precision) -> FlexTensor {
         let (hidden, weight) = (hidden.to_contiguous(), head.to_contiguous());
-        let losses = together(|| cross_entropy::losses(head_of(&hidden, &weight, &targets, precision)));
+        let losses = cross_entropy::losses(head_of(&hidden, &weight, &targets, precision));
         log_prob_tensor(losses)
     }
 }
@@ -247,7 +247,7 @@ impl AttentionInputs {
     }
 
     fn forward(&self) -> (FlexTensor, AttentionSaved) {
-        let (y, saved) = together(|| layers::self_attention(self.x(), self.parameters(), &self.shape));
+        let (y, saved) = layers::self_attention(self.x(), self.parameters(), &self.shape);
         (shaped(y, &self.tensors[0]), saved)
     }
 }
@@ -270,7 +270,7 @@ impl FeedForwardInputs {
 
     fn forward(&self) -> (FlexTensor, FeedForwardSaved) {
         let x = &self.tensors[0];
-        let (y, saved) = together(|| layers::feed_forward(elements(x), self.parameters(), columns(x)));
+        let (y, saved) = layers::feed_forward(elements(x), self.parameters(), columns(x));
         (shaped(y, x), saved)
     }
 }
@@ -306,8 +306,7 @@ backward!(Linear, 2, (FlexTensor, FlexTensor, Precision), |(x, w, precision), dy
 });
 
 backward!(Attention, 7, (AttentionInputs, AttentionSaved), |(inputs, saved), dy, parents, grads| {
-    let backward = || layers::self_attention_backward(elements(&dy), inputs.x(), inputs.parameters(), &saved, &inputs.shape);
-    let g = together(backward);
+    let g = layers::self_attention_backward(elements(&dy), inputs.x(), inputs.parameters(), &saved, &inputs.shape);
     let [x, q, k, v, o, q_norm, k_norm] = &inputs.tensors;
     register!(
         grads,
@@ -326,7 +325,7 @@ backward!(Attention, 7, (AttentionInputs, AttentionSaved), |(inputs, saved), dy,
 
 backward!(FeedForward, 4, (FeedForwardInputs, FeedForwardSaved), |(inputs, saved), dy, parents, grads| {
     let [x, gate, up, down] = &inputs.tensors;
-    let g = together(|| layers::feed_forward_backward(elements(&dy), elements(x), inputs.parameters(), saved, columns(x)));
+    let g = layers::feed_forward_backward(elements(&dy), elements(x), inputs.parameters(), saved, columns(x));
     register!(grads, parents, [shaped(g.x, x), shaped(g.gate, gate), shaped(g.up, up), shaped(g.down, down)]);
 });
 
@@ -346,8 +345,7 @@ backward!(
     |(hidden, weight, targets, precision), dy, parents, grads| {
         let upstream = elements(&dy);
         let slope = |row: usize, _lse: f32| Slope { a: -upstream[row], b: -upstream[row] };
-        let (_, gradients) =
-            together(|| cross_entropy::losses_and_gradients(head_of(&hidden, &weight, &targets, precision), &slope));
+        let (_, gradients) = cross_entropy::losses_and_gradients(head_of(&hidden, &weight, &targets, precision), &slope);
         register!(grads, parents, [shaped(gradients.hidden, &hidden), shaped(gradients.weight, &weight)]);
     }
 );
@@ -450,7 +448,7 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
                     b: (1.0 / scale.divisor) as f32,
                 };
                 let (losses, HeadGradients { hidden: dhidden, weight: dweight }) =
-                    together(|| cross_entropy::losses_and_gradients(head_of(&hidden, &weight, &targets, precision), &slope));
+                    cross_entropy::losses_and_gradients(head_of(&hidden, &weight, &targets, precision), &slope);
                 let state = (shaped(dhidden, &hidden), shaped(dweight, &weight));
                 prep.finish(state, loss_tensor(&losses, scale))
             }

@@ -40,7 +40,7 @@ impl Parents {
     }
 
     fn forward(&self) -> (FlexTensor, DeltaSaved) {
-        let (y, saved) = together(|| delta_layer::forward(self.inputs(), &self.shape));
+        let (y, saved) = delta_layer::forward(self.inputs(), &self.shape);
         (shaped(y, &self.tensors[2]), saved)
     }
 }
@@ -64,7 +64,7 @@ impl DeltaOps for Flex {
 }
 
 backward!(GatedDelta, 10, (Parents, DeltaSaved), |(parents_of, saved), dy, parents, grads| {
-    let g = together(|| delta_layer::backward(elements(&dy), parents_of.inputs(), &saved, &parents_of.shape));
+    let g = delta_layer::backward(elements(&dy), parents_of.inputs(), &saved, &parents_of.shape);
     let [q, k, v, a, b, gate, conv, a_log, dt_bias, o_norm] = &parents_of.tensors;
     register!(
         grads,

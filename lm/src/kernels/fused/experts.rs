@@ -39,8 +39,7 @@ impl Parents {
 
     fn forward(&self) -> (FlexTensor, ExpertsSaved) {
         let [x, probabilities, ..] = &self.tensors;
-        let forward = || experts::forward(elements(x), elements(probabilities), self.weights(), self.choice, columns(x));
-        let (y, saved) = together(forward);
+        let (y, saved) = experts::forward(elements(x), elements(probabilities), self.weights(), self.choice, columns(x));
         (shaped(y, x), saved)
     }
 }
@@ -61,9 +60,7 @@ impl ExpertOps for Flex {
 
 backward!(Mixture, 5, (Parents, ExpertsSaved), |(inputs, saved), dy, parents, grads| {
     let [x, probabilities, gate, up, down] = &inputs.tensors;
-    let backward =
-        || experts::backward(elements(&dy), elements(probabilities), inputs.weights(), saved, inputs.choice, columns(x));
-    let g = together(backward);
+    let g = experts::backward(elements(&dy), elements(probabilities), inputs.weights(), saved, inputs.choice, columns(x));
     register!(
         grads,
         parents,

@@ -2,7 +2,9 @@
 //! for which a fork and a join each would cost more than the work.
 //!
 //! One thread leads; helpers spin between phases and take pieces as they come. The leader never waits for a helper to
-//! arrive, only for pieces that a helper has begun. Knows nothing of models. What a piece computes must not depend on
+//! arrive, only for pieces that a helper has begun. The leader takes pieces from the beginning and helpers from the end,
+//! so that a thread meets about the same weights and memories again, phase after phase, and finds them in the caches that
+//! are its own: processors may share less than they seem to. Knows nothing of models. What a piece computes must not depend on
 //! who runs it. The leader's closure must not use rayon: it could be handed the helper's own job, which ends only with
 //! the crew.
 
@@ -14,7 +16,7 @@ type Job = *const (dyn Fn(usize) + Sync);
 /// Threads at work on the same sequence of phases.
 pub(crate) struct Crew {
     helpers: usize,
-    /// Number of the phase, its pieces, and the next piece to take: 24, 20 and 20 bits.
+    /// Number of the phase, the end of the pieces left, and their beginning: 24, 20 and 20 bits.
     turn: AtomicU64,
     /// Pieces of the phase that are finished.
     done: AtomicUsize,
@@ -32,6 +34,13 @@ const COUNT_BITS: u32 = 20;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 /// Fruitless looks at the state before a helper starts to offer its processor to others.
 const SPINS: u32 = 2000;
+
+/// Where a thread takes its pieces.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Beginning,
+    End,
+}
 
 /// Counts a piece as finished, also when it panics.
 struct Piece<'a>(&'a Crew);
@@ -53,7 +62,7 @@ struct Phase<'a> {
 
 impl Drop for Phase<'_> {
     fn drop(&mut self) {
-        while self.crew.take().is_some() {
+        while self.crew.take(Side::Beginning).is_some() {
             self.crew.done.fetch_add(1, Ordering::Release);
         }
         let mut spins = 0;
@@ -128,7 +137,7 @@ impl Crew {
         let number = (self.turn.load(Ordering::Relaxed) >> (2 * COUNT_BITS)).wrapping_add(1);
         self.turn.store(number << (2 * COUNT_BITS) | (n as u64) << COUNT_BITS, Ordering::Release);
         let phase = Phase { crew: self, pieces: n };
-        while let Some(index) = self.take() {
+        while let Some(index) = self.take(Side::Beginning) {
             let _piece = Piece(self);
             piece(index);
         }
@@ -151,16 +160,20 @@ impl Crew {
         self.run(items.len(), |index| piece(index, unsafe { &mut *start.at(index) }));
     }
 
-    /// The next piece of the phase at hand.
-    fn take(&self) -> Option<usize> {
+    /// A piece of the phase at hand.
+    fn take(&self, side: Side) -> Option<usize> {
         let mut turn = self.turn.load(Ordering::Acquire);
         loop {
-            let next = turn & COUNT_MASK;
-            if next >= turn >> COUNT_BITS & COUNT_MASK {
+            let (next, end) = (turn & COUNT_MASK, turn >> COUNT_BITS & COUNT_MASK);
+            if next >= end {
                 return None;
             }
-            match self.turn.compare_exchange_weak(turn, turn + 1, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Some(next as usize),
+            let (index, left) = match side {
+                Side::Beginning => (next, turn + 1),
+                Side::End => (end - 1, turn - (1 << COUNT_BITS)),
+            };
+            match self.turn.compare_exchange_weak(turn, left, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Some(index as usize),
                 Err(now) => turn = now,
             }
         }
@@ -169,7 +182,7 @@ impl Crew {
     fn help(&self) {
         let mut spins = 0;
         while !self.closed.load(Ordering::Acquire) {
-            match self.take() {
+            match self.take(Side::End) {
                 None => pause(&mut spins),
                 Some(index) => {
                     spins = 0;
