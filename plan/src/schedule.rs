@@ -103,13 +103,16 @@ enum Stopping {
     Yes,
 }
 
+/// More GPUs than this count as so many.
+const MOST_GPUS: u32 = 1 << 16;
 /// Index of the limit that GPUs are.
 const GPUS: usize = 0;
 
 impl Schedule {
     /// All wanted steps, none started. `capacity` is what steps may occupy at the same time, `limits` what they may take of named
     /// limits.
-    pub fn new(plan: &Plan, capacity: Resources, limits: &Limits) -> Self {
+    pub fn new(plan: &Plan, mut capacity: Resources, limits: &Limits) -> Self {
+        capacity.gpus = capacity.gpus.min(MOST_GPUS);
         let count = plan.steps().len();
         let mut names: Vec<&str> = vec![""];
         let mut indices = BTreeMap::new();

@@ -30,6 +30,8 @@ pub use script::split_arguments;
 const NAME: &str = "slurm";
 /// How often somebody who is to leave a slot is looked after.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// GPUs that steps may ask for together: which of them exist is for Slurm to say.
+const MOST_GPUS: u32 = 1024;
 
 /// How steps are submitted.
 #[derive(Debug, Clone)]
@@ -78,7 +80,7 @@ impl Slurm {
         Resources {
             cpus: limits.cpus.saturating_mul(jobs),
             memory_mib: limits.memory_mib.saturating_mul(u64::from(jobs)),
-            gpus: u32::MAX,
+            gpus: MOST_GPUS,
         }
     }
 

@@ -176,3 +176,13 @@ fn a_hundred_thousand_ready_steps_cost_no_more_than_their_number() {
     }
     assert!(ended == 100_000 && schedule.is_over());
 }
+
+#[test]
+fn a_capacity_without_end_costs_no_memory() {
+    let mut first = step("a", &[]);
+    first.resources.gpus = 3;
+    let plan = Plan::new(vec![first], vec![]).unwrap();
+    let capacity = Resources { cpus: u32::MAX, memory_mib: u64::MAX, gpus: u32::MAX };
+    let mut schedule = Schedule::new(&plan, capacity, &Limits::new());
+    assert_eq!(schedule.start().unwrap().1.gpus, [0, 1, 2]);
+}
