@@ -76,7 +76,7 @@ fn sound(bench: &Bench) {
         // A line may be torn by a kill, and then it is the last.
         let records = journal.lines().map(|line| serde_json::from_str::<plan::Record>(line).is_ok());
         let torn = records.clone().filter(|whole| !whole).count();
-        assert!(torn == 0 || torn == 1 && records.last() == Some(false), "{torn} torn lines");
+        assert!(torn == 0 || torn == 1 && records.clone().next_back() == Some(false), "{torn} torn lines");
     }
     let runs = bench.ok(&["sql", "select count(*) from runs", "--format", "csv"]);
     assert!(runs.lines().count() >= 2, "{runs}");
