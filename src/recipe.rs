@@ -48,10 +48,8 @@ pub use docs::{docs, docs_for};
 pub use library::Origin;
 pub use mistake::{Mistake, RecipeError};
 pub use params::ParamUse;
+pub(crate) use sandbox::STACK_BYTES;
 pub use world::{DiskWorld, HashFile, MemoryWorld, World, WorldError};
-
-/// Stack of the evaluating thread; deep recipes must meet the language's limits before this one.
-const STACK_BYTES: usize = 256 << 20;
 
 /// What a recipe declares.
 #[derive(Debug, Clone, PartialEq)]

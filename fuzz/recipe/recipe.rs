@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use plan::{SourceFile, Source, Value};
+use plan::{Source, SourceFile, Value};
 use workbench::recipe::{MemoryWorld, World, WorldError, evaluate};
 use workbench::steps::{Registry, standard};
 

@@ -41,7 +41,6 @@ fn means(pattern: &str, text: &str) -> bool {
     row[text.len()]
 }
 
-
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let mut lines = text.split('\n');

@@ -92,7 +92,8 @@ impl Value {
         }
     }
 
-    /// JSON that reads back as the same value: scripts are `{"$script": ...}`, non-finite numbers `{"$float": "NaN"}`.
+    /// JSON that reads back as the same value: scripts are `{"$script": ...}`, non-finite numbers `{"$float": "NaN"}`, and maps that
+    /// look like one of these `{"$map": {...}}`.
     pub fn to_json(&self) -> Json {
         match self {
             Self::Null => Json::Null,
@@ -103,7 +104,11 @@ impl Value {
             Self::Str(value) => json!(value),
             Self::Script(value) => json!({ "$script": value }),
             Self::List(items) => items.iter().map(Self::to_json).collect(),
-            Self::Map(map) => Json::Object(map.iter().map(|(k, v)| (k.clone(), v.to_json())).collect()),
+            Self::Map(map) => {
+                let entries = Json::Object(map.iter().map(|(k, v)| (k.clone(), v.to_json())).collect());
+                let looks_like_another = map.len() == 1 && map.keys().any(|name| MARKS.contains(&name.as_str()));
+                if looks_like_another { json!({ "$map": entries }) } else { entries }
+            }
         }
     }
 
@@ -121,10 +126,22 @@ impl Value {
             Json::Object(map) if map.len() == 1 && map.get("$float").is_some_and(Json::is_string) => {
                 Self::Float(map["$float"].as_str().and_then(|text| text.parse().ok()).unwrap_or(f64::NAN))
             }
-            Json::Object(map) => Self::Map(map.iter().map(|(k, v)| (k.clone(), Self::from_json(v))).collect()),
+            Json::Object(map) => match map.get(MAP).and_then(Json::as_object) {
+                Some(entries) if map.len() == 1 => Self::from_entries(entries),
+                _ => Self::from_entries(map),
+            },
         }
     }
+
+    fn from_entries(entries: &serde_json::Map<String, Json>) -> Self {
+        Self::Map(entries.iter().map(|(name, value)| (name.clone(), Self::from_json(value))).collect())
+    }
 }
+
+/// The name that marks a map which looks like another value.
+const MAP: &str = "$map";
+/// Names that give an object of one entry another meaning.
+const MARKS: [&str; 3] = ["$script", "$float", MAP];
 
 fn canonical(value: f64) -> f64 {
     if value == 0.0 {
@@ -194,7 +211,7 @@ mod tests {
         leaf.prop_recursive(3, 24, 4, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Value::List),
-                prop::collection::btree_map("[a-z]{1,4}", inner, 0..4).prop_map(Value::Map),
+                prop::collection::btree_map("[a-z]{1,4}|[$](script|float|map)", inner, 0..4).prop_map(Value::Map),
             ]
         })
     }
@@ -217,6 +234,17 @@ mod tests {
         fn different_values_have_different_encodings(a in values(), b in values()) {
             let same_text = format!("{a:?}").replace("-0.0", "0.0") == format!("{b:?}").replace("-0.0", "0.0");
             prop_assert_eq!(bytes(&a) == bytes(&b), same_text);
+        }
+    }
+
+    #[test]
+    fn a_map_that_looks_like_another_value_stays_a_map() {
+        for inner in [Value::Str("1".into()), Value::Script("|a0| a0".into()), Value::map([("$map", Value::map::<&str>([]))])] {
+            for name in MARKS {
+                let value = Value::map([(name, inner.clone())]);
+                let text = serde_json::to_string(&value).unwrap();
+                assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value, "{text}");
+            }
         }
     }
 

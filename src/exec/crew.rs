@@ -3,6 +3,8 @@
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::recipe::STACK_BYTES;
+
 type Job = Box<dyn FnOnce() + Send>;
 
 /// Idle threads, each by the line it waits on; they end when this is dropped.
@@ -27,7 +29,7 @@ impl Crew {
         };
         let (sender, receiver) = channel::<Job>();
         let idle = Arc::downgrade(&self.idle);
-        std::thread::Builder::new().name("step".into()).spawn(move || {
+        std::thread::Builder::new().name("step".into()).stack_size(STACK_BYTES).spawn(move || {
             let mut next = Some(job);
             while let Some(job) = next.take() {
                 job();

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
 use super::usage::thread_cpu_seconds;
+use crate::recipe::STACK_BYTES;
 
 /// Idle pools, by number of threads.
 #[derive(Debug, Default)]
@@ -24,7 +25,7 @@ impl Pools {
         let idle = self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&threads).and_then(Vec::pop);
         let pool = match idle {
             Some(pool) => pool,
-            None => ThreadPoolBuilder::new().num_threads(threads).build()?,
+            None => ThreadPoolBuilder::new().num_threads(threads).stack_size(STACK_BYTES).build()?,
         };
         let cpu = || pool.broadcast(|_| thread_cpu_seconds()).into_iter().sum::<f64>();
         let before = cpu();

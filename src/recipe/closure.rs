@@ -15,7 +15,7 @@ use rhai::{AST, ASTNode, Dynamic, Expr, FnPtr, Map, Position, Stmt};
 use plan::Value;
 
 use super::library::Library;
-use super::sandbox::{closure_engine, closure_functions};
+use super::sandbox::{STACK_BYTES, closure_engine, closure_functions};
 use super::text::Text;
 use super::value::{to_dynamic, to_value};
 use crate::steps::params::closest;
@@ -224,10 +224,14 @@ impl Closure {
         if arguments.len() != self.arity {
             return Err(format!("the closure takes {} arguments, and {} are given", self.arity, arguments.len()));
         }
-        let result = self.pointer.call::<Dynamic>(closure_engine(), &self.ast, arguments);
-        let value = result.map_err(|error| super::failure::runtime("", &error).mistake.message)?;
-        let no_closure = |_: &FnPtr| Err(Refusal::somewhere("it is a closure".into()));
-        to_value(&value, &no_closure).map_err(|_| format!("the closure gives {}, which is not a plain value", value.type_name()))
+        // Threads of steps have the stack; others get it for as long as the call takes.
+        stacker::maybe_grow(STACK_BYTES / 4 * 3, STACK_BYTES, || {
+            let result = self.pointer.call::<Dynamic>(closure_engine(), &self.ast, arguments);
+            let value = result.map_err(|error| super::failure::runtime("", &error).mistake.message)?;
+            let no_closure = |_: &FnPtr| Err(Refusal::somewhere("it is a closure".into()));
+            to_value(&value, &no_closure)
+                .map_err(|_| format!("the closure gives {}, which is not a plain value", value.type_name()))
+        })
     }
 }
 

@@ -61,6 +61,7 @@ pub(super) fn runtime(label: &str, error: &EvalAltResult) -> Failure {
         }
         EvalAltResult::ErrorModuleNotFound(name, _) => format!("there is no module `{name}`"),
         EvalAltResult::ErrorTooManyOperations(_) => "the recipe takes too many operations; is there an endless loop?".to_owned(),
+        EvalAltResult::ErrorTerminated(reason, _) => reason.to_string(),
         EvalAltResult::ErrorDataRace(..) => {
             "a closure uses the variable whose method it is given to; let another variable hold the value first".to_owned()
         }
