@@ -156,9 +156,12 @@ impl Done {
     }
 }
 
+fn records(events: &str) -> impl Iterator<Item = Record> {
+    events.lines().filter_map(|line| serde_json::from_str::<Record>(line).ok())
+}
+
 fn logs(events: &str) -> Vec<String> {
-    let records = events.lines().filter_map(|line| serde_json::from_str::<Record>(line).ok());
-    records
+    records(events)
         .filter_map(|record| match record.event {
             Event::Log { line, .. } => Some(line),
             _ => None,
@@ -190,12 +193,15 @@ fn wait_until(what: &str, test: impl Fn() -> bool) {
 
 /// The process that fills a slot of this home.
 fn job_process(bench: &Bench) -> u32 {
-    let slots = std::fs::read_dir(bench.path(".workbench/store/slots")).unwrap();
-    let locks = slots.filter_map(|slot| std::fs::read(slot.unwrap().path().join("guest.lock")).ok());
-    let owners = locks.filter_map(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
-    let pids: Vec<u64> = owners.filter_map(|owner| owner["pid"].as_u64()).collect();
-    assert_eq!(pids.len(), 1);
-    pids[0] as u32
+    let pids = || -> Vec<u64> {
+        let slots = std::fs::read_dir(bench.path(".workbench/store/slots")).unwrap();
+        let holders = slots.filter_map(|slot| std::fs::read_to_string(slot.ok()?.path().join("guest.holder")).ok());
+        // A heartbeat follows in the second line.
+        let owners = holders.filter_map(|text| serde_json::from_str::<serde_json::Value>(text.lines().next()?).ok());
+        owners.filter_map(|owner| owner["pid"].as_u64()).collect()
+    };
+    wait_until("one process in a slot", || pids().len() == 1);
+    pids()[0] as u32
 }
 
 /// As if the run had been killed before `sbatch` told it which job it is.
@@ -248,13 +254,13 @@ output("none", none); output("much", much);
 "#;
     let local = bench(&recipe.replace("100000000", "100")).run(&["r.rhai"]);
     let there = bench(recipe);
-    let done = cluster.run(&there, &[]);
+    let done = cluster.run(&there, &["--keep-going"]);
     assert_eq!(done.ran.code, 1);
     assert_eq!(done.ran.failed["none"], local.failed["none"]);
     assert!(done.ran.digests.contains_key("fine"), "a failure stops what does not depend on it");
     let error = &done.ran.failed["much"];
     assert!(error.contains("configuration is not available") || error.contains("Memory"), "{error}");
-    let again = cluster.run(&there, &[]);
+    let again = cluster.run(&there, &["--keep-going"]);
     assert_eq!(again.ran.failed["none"], local.failed["none"], "a step that failed is tried again");
     let nowhere = cluster.run(&bench(FAN), &["--slurm-partition", "nowhere"]);
     assert!(nowhere.ran.failed["raw"].contains("partition"), "{:?}", nowhere.ran.failed);
@@ -311,10 +317,17 @@ fn interrupted_runs_go_on_from_their_progress() {
     assert!(failed["base"].contains("cancelled from outside") && failed["base"].contains("progress"), "{failed:?}");
     let mut child = cluster.start_training(&there);
     signal(job_process(&there), "KILL");
-    assert_eq!(child.wait().unwrap().code(), Some(1));
-    let failed = ran(&std::fs::read_to_string(there.path("cut.jsonl")).unwrap(), 1).failed;
-    assert!(failed["base"].contains("without an answer (status") && failed["base"].contains(".out"), "{failed:?}");
-    assert_eq!(cluster.run_ok(&there).ran.digests, whole.digests);
+    assert_eq!(child.wait().unwrap().code(), Some(0), "a step that a machine lost is tried once more");
+    let events = std::fs::read_to_string(there.path("cut.jsonl")).unwrap();
+    let retried: Vec<String> = records(&events)
+        .filter_map(|record| match record.event {
+            Event::StepRetried { error, .. } => Some(error),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(retried.len(), 1, "{retried:?}");
+    assert!(retried[0].contains("without an answer (status") && retried[0].contains(".out"), "{retried:?}");
+    assert_eq!(ran(&events, 0).digests, whole.digests);
 }
 
 #[test]
