@@ -2,6 +2,11 @@
 //! over the rooms `plan`, `cache`, `lineage`, `data`, `lm` and `tui`.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+/// As in the program: a limit of scripts asks it how much they hold.
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 pub mod cli;
 pub mod error;
 pub mod exec;
