@@ -4,6 +4,7 @@
 use super::python::strip;
 use super::{Emitted, Found, Shape, Tagger, Text};
 use crate::document::{Document, Span};
+use std::borrow::Cow;
 use std::sync::LazyLock;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
@@ -58,7 +59,8 @@ impl Tagger for Segments {
     fn tag(&self, _: &Document, text: &Text<'_>) -> Found {
         if matches!(self, Segments::Whole) {
             let stripped = strip(text.as_str());
-            let count = if text.is_dolma() { stripped.split_word_bounds().count() } else { words(stripped) };
+            let older = older(stripped, text);
+            let count = if text.is_dolma() { older.split_word_bounds().count() } else { words(&older) };
             return Found::one("length", text.whole(count as f64));
         }
         let (mut positive, mut negative, mut sum) = (Vec::new(), Vec::new(), 0.0);
@@ -66,7 +68,7 @@ impl Tagger for Segments {
             if paragraph.blank && !matches!(self, Segments::AllParagraphs) {
                 continue;
             }
-            let score = words(strip(&text.as_str()[paragraph.bytes.clone()])) as f64;
+            let score = words(&older(strip(&text.as_str()[paragraph.bytes.clone()]), text)) as f64;
             sum += score;
             positive.push(Span { start: paragraph.start, end: paragraph.end, score });
             negative.push(Span { start: paragraph.start, end: paragraph.end, score: -score });
@@ -80,6 +82,23 @@ impl Tagger for Segments {
         }
         found
     }
+}
+
+/// Code points that are letters or marks to Unicode 17 and nothing of the kind to the Unicode 16 of Dolma's library.
+const NEWER: [(u32, u32); 21] = [
+    (0xb8, 0xb8), (0x88f, 0x88f), (0xc5c, 0xc5c), (0xcdc, 0xcdc), (0x1acf, 0x1add), (0x1ae0, 0x1aeb), (0xa7ce, 0xa7cf),
+    (0xa7d2, 0xa7d2), (0xa7d4, 0xa7d4), (0xa7f1, 0xa7f1), (0x10940, 0x10959), (0x10ec5, 0x10ec7), (0x10efa, 0x10efb),
+    (0x11b60, 0x11b67), (0x11db0, 0x11ddb), (0x11de0, 0x11de9), (0x16ea0, 0x16eb8), (0x16ebb, 0x16ed3), (0x1e6c0, 0x1e6de),
+    (0x1e6e0, 0x1e6f5), (0x1e6fe, 0x1e6ff),
+];
+
+/// For Dolma's rules, the text with the characters of [`NEWER`] made plain symbols.
+fn older<'a>(string: &'a str, text: &Text<'_>) -> Cow<'a, str> {
+    let newer = |c: char| c > '\u{7f}' && super::in_ranges(&NEWER, c);
+    if text.is_dolma() && !text.is_ascii() && string.chars().any(newer) {
+        return string.chars().map(|c| if newer(c) { '+' } else { c }).collect();
+    }
+    string.into()
 }
 
 /// Segments that are not only space.
