@@ -5,27 +5,26 @@
 //! are kept inline under `attributes`, as Dolma's span lists, so that a document and what is known about it never part.
 
 mod attributes;
+mod map;
 mod read;
 mod write;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
 
 pub use attributes::{export_attributes, join_attributes};
+pub use map::Attributes;
 pub use read::{Batch, DocumentReader, document_files, read_documents};
 pub(crate) use read::{LineReader, relative_name};
 pub(crate) use write::compress;
 pub use write::{DocumentWriter, MAX_PART_BYTES};
 
-/// Attributes by key `<experiment>__<tagger>__<type>`, each a list of spans in the order they were found.
-pub type Attributes = BTreeMap<String, Vec<Span>>;
-
 /// A scored stretch of a document's text, as `[start, end, score]` in JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(from = "(u64, u64, f64)", into = "(u64, u64, f64)")]
+#[serde(from = "Signed", into = "Signed")]
 pub struct Span {
-    /// First code point (not byte) of the span.
+    /// First code point (not byte) of the span. Dolma's paragraph_tokenizer_repetitions_v1 can begin a span at −1, which is
+    /// `u64::MAX` here.
     pub start: u64,
     /// One past the last code point.
     pub end: u64,
@@ -39,9 +38,19 @@ impl From<(u64, u64, f64)> for Span {
     }
 }
 
-impl From<Span> for (u64, u64, f64) {
-    fn from(span: Span) -> Self {
-        (span.start, span.end, span.score)
+/// A span in a file.
+#[derive(Serialize, Deserialize)]
+struct Signed(i64, i64, f64);
+
+impl From<Signed> for Span {
+    fn from(Signed(start, end, score): Signed) -> Span {
+        Span { start: start.cast_unsigned(), end: end.cast_unsigned(), score }
+    }
+}
+
+impl From<Span> for Signed {
+    fn from(span: Span) -> Signed {
+        Signed(span.start.cast_signed(), span.end.cast_signed(), span.score)
     }
 }
 

@@ -18,6 +18,7 @@ pub mod source;
 
 pub mod tagger;
 
+pub mod fasttext;
 pub mod filter;
 pub mod mask;
 

@@ -125,7 +125,7 @@ mod tests {
     fn masked(text: &str) -> String {
         let taggers = taggers(&["pii"]).unwrap();
         let mut document = Document::new("d", text, "");
-        tag_document(&mut document, &taggers);
+        tag_document(&mut document, &taggers, crate::tagger::Compat::Dolma12);
         mask_document(&document, &pii_replacements(&*taggers[0])).unwrap().unwrap_or_else(|| text.to_owned())
     }
 

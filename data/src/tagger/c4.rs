@@ -13,7 +13,8 @@ use std::sync::LazyLock;
 pub(crate) enum C4 {
     /// `c4_v1`: every rule is applied line by line.
     V1,
-    /// `c4_v2`: page rules look at the whole lower-case text, and line offsets are those of the lower-case text.
+    /// `c4_v2`: page rules look at the whole lower-case text. In Dolma line offsets are those of the lower-case text, which is longer
+    /// where it has `İ`.
     V2,
 }
 
@@ -71,7 +72,7 @@ fn has_words(line: &str, n: usize) -> bool {
 }
 
 impl Tagger for C4 {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         match self {
             C4::V1 => "c4_v1",
             C4::V2 => "c4_v2",
@@ -96,7 +97,8 @@ impl Tagger for C4 {
 
 fn v1(text: &Text<'_>) -> Found {
     let end = text.chars() as u64;
-    let (mut no_punctuation, mut few_words) = (Vec::new(), Vec::new());
+    let mut found = Found::new();
+    let mut few_words = Vec::new();
     let (mut naughty, mut javascript, mut lorem, mut curly) = (false, false, false, false);
     let (mut lines, mut start) = (0u64, 0u64);
     let mut pieces = text.as_str().split('\n').peekable();
@@ -108,10 +110,10 @@ fn v1(text: &Text<'_>) -> Found {
         let lower = strip(&lower);
         let (no_end, few) = judge(lower);
         if no_end {
-            no_punctuation.push((NO_PUNCTUATION, span));
+            found.push(NO_PUNCTUATION, span);
         }
         if few {
-            few_words.push((FEW_WORDS, span));
+            few_words.push(span);
         }
         naughty = naughty || is_naughty(lower);
         javascript =
@@ -121,12 +123,11 @@ fn v1(text: &Text<'_>) -> Found {
         lines += 1;
         start = stop;
     }
-    let mut found = no_punctuation;
-    found.append(&mut few_words);
+    found.extend(FEW_WORDS, few_words);
     let flags =
         [("has_naughty_word", naughty), ("has_javascript", javascript), ("has_lorem_ipsum", lorem), ("has_curly_brace", curly)];
-    found.extend(flags.into_iter().filter(|(_, set)| *set).map(|(name, _)| (name, Span { start: 0, end, score: 1.0 })));
-    found.push(("line_count", Span { start: 0, end, score: lines as f64 }));
+    set_flags(&mut found, &flags, end);
+    found.push("line_count", Span { start: 0, end, score: lines as f64 });
     found
 }
 
@@ -140,8 +141,11 @@ fn v2(text: &Text<'_>) -> Found {
         ("has_javascript", contains("javascript")),
         ("has_naughty_word", is_naughty(lower)),
     ];
-    let mut found: Found =
-        flags.into_iter().filter(|(_, set)| *set).map(|(name, _)| (name, Span { start: 0, end, score: 1.0 })).collect();
+    let mut found = Found::new();
+    set_flags(&mut found, &flags, end);
+    if !text.is_dolma() && lower.len() != text.as_str().len() {
+        return original_lines(text, found);
+    }
     let ascii = lower.is_ascii();
     let total = if ascii { lower.len() } else { lower.chars().count() } as u64;
     let (mut lines, mut start) = (0u64, 0u64);
@@ -153,14 +157,41 @@ fn v2(text: &Text<'_>) -> Found {
         let span = Span { start, end: stop, score: 1.0 };
         let (no_end, few) = judge(line);
         if no_end {
-            found.push((NO_PUNCTUATION, span));
+            found.push(NO_PUNCTUATION, span);
         }
         if few {
-            found.push((FEW_WORDS, span));
+            found.push(FEW_WORDS, span);
         }
         lines += 1;
         start = stop;
     }
-    found.push(("line_count", Span { start: 0, end, score: lines as f64 }));
+    found.push("line_count", Span { start: 0, end, score: lines as f64 });
     found
+}
+
+/// The line rules with offsets of the text as it is; lower-casing changes neither line ends nor what the rules look at.
+fn original_lines(text: &Text<'_>, mut found: Found) -> Found {
+    let end = text.chars() as u64;
+    let (mut lines, mut start) = (0u64, 0u64);
+    for line in text.as_str().split('\n') {
+        let stop = (start + line.chars().count() as u64 + 1).min(end);
+        let span = Span { start, end: stop, score: 1.0 };
+        let (no_end, few) = judge(line);
+        if no_end {
+            found.push(NO_PUNCTUATION, span);
+        }
+        if few {
+            found.push(FEW_WORDS, span);
+        }
+        lines += 1;
+        start = stop;
+    }
+    found.push("line_count", Span { start: 0, end, score: lines as f64 });
+    found
+}
+
+fn set_flags(found: &mut Found, flags: &[(&'static str, bool)], end: u64) {
+    for (name, _) in flags.iter().filter(|(_, set)| *set) {
+        found.push(name, Span { start: 0, end, score: 1.0 });
+    }
 }

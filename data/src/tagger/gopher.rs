@@ -44,7 +44,7 @@ const TYPES: [Emitted; 19] = [
 const REQUIRED: [&str; 8] = ["the", "be", "to", "of", "and", "that", "have", "with"];
 
 impl Tagger for Gopher {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         match self {
             Gopher::V1 => "gopher_v1",
             Gopher::V2 => "gopher_v2",
@@ -61,8 +61,8 @@ impl Tagger for Gopher {
 
     fn tag(&self, _: &Document, text: &Text<'_>) -> Found {
         let end = text.chars() as u64;
-        let mut found: Found = Vec::with_capacity(TYPES.len());
-        let mut emit = |index: usize, score: f64| found.push((TYPES[index].name, Span { start: 0, end, score }));
+        let mut found = Found::new();
+        let mut emit = |index: usize, score: f64| found.push(TYPES[index].name, Span { start: 0, end, score });
         if end == 0 {
             (9..19).for_each(|index| emit(index, 0.0));
             return found;
@@ -85,14 +85,16 @@ impl Tagger for Gopher {
         emit(12, f64::from(symbols) / n_words);
         emit(13, f64::from(alpha) / n_words);
         emit(14, f64::from(required));
+        // Dolma divides the characters of repeated lines, spaces included, by those of words alone, which can exceed 1.
+        let characters = text.is_dolma().then_some(characters);
         self.lines(text.as_str(), characters, &mut emit);
         found
     }
 }
 
 impl Gopher {
-    /// Statistics 15 to 18. `characters` is the number of characters in words.
-    fn lines(self, text: &str, characters: f64, emit: &mut impl FnMut(usize, f64)) {
+    /// Statistics 15 to 18. `characters` is what the last is a share of; of all characters in lines when there is none.
+    fn lines(self, text: &str, characters: Option<f64>, emit: &mut impl FnMut(usize, f64)) {
         let (mut lines, mut bullets, mut ellipses) = (0u32, 0u32, 0u32);
         let mut counts: HashMap<&str, u32, ahash::RandomState> = HashMap::with_hasher(ahash::RandomState::with_seeds(1, 2, 3, 4));
         let mut count = |line| {
@@ -117,18 +119,20 @@ impl Gopher {
                 }
             }
         }
-        let (mut repeated, mut repeated_characters) = (0u64, 0u64);
+        let (mut repeated, mut repeated_characters, mut all_characters) = (0u64, 0u64, 0u64);
         for (line, &count) in &counts {
+            let length = u64::from(count) * line.chars().count() as u64;
+            all_characters += length;
             if count > 1 {
                 repeated += u64::from(count);
-                repeated_characters += u64::from(count) * line.chars().count() as u64;
+                repeated_characters += length;
             }
         }
         let lines = f64::from(lines.max(1));
         emit(15, f64::from(bullets) / lines);
         emit(16, f64::from(ellipses) / lines);
         emit(17, repeated as f64 / lines);
-        emit(18, repeated_characters as f64 / characters);
+        emit(18, repeated_characters as f64 / characters.unwrap_or(all_characters.max(1) as f64));
     }
 }
 

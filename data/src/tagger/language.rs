@@ -54,7 +54,7 @@ static WORDS: LazyLock<HashMap<&'static str, u8, ahash::RandomState>> = LazyLock
 const LOOK_BYTES: usize = 16 << 10;
 
 impl Tagger for Language {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "language_v1"
     }
 
@@ -69,7 +69,9 @@ impl Tagger for Language {
     fn tag(&self, _: &Document, text: &Text<'_>) -> Found {
         let weights = weights(text.as_str());
         let end = text.chars() as u64;
-        TYPES.iter().zip(weights).map(|(emitted, score)| (emitted.name, Span { start: 0, end, score })).collect()
+        let mut found = Found::new();
+        TYPES.iter().zip(weights).for_each(|(emitted, score)| found.push(emitted.name, Span { start: 0, end, score }));
+        found
     }
 }
 

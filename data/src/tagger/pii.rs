@@ -3,7 +3,7 @@
 
 use super::python::strip;
 use super::{Emitted, Found, Shape, Tagger, Text};
-use crate::document::{Document, Span};
+use crate::document::Document;
 use regex::Regex;
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -35,6 +35,51 @@ static IP_PATTERN: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"(?:(?:25[0-5]|2[0-4][0-9]|[01]?[0-9][0-9]?)\.){3}(?:25[0-5]|2[0-4][0-9]|[01]?[0-9][0-9]?)")
         .expect("a constant pattern")
 });
+
+/// The mended patterns: the address alone, without what stands around it.
+static EMAIL_ALONE: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r#"[^\s\x1c-\x1f@,?!;:)(<>\[\]{}"'|\\]+@[^\s\x1c-\x1f@,?!;:)(<>\[\]{}"'|\\/]+"#).expect("a constant pattern")
+});
+static PHONE_ALONE: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\(?\d{3}\)?[-. ]*\d{3}[-. ]?\d{4}").expect("a constant pattern"));
+
+/// Addresses and numbers as they are meant: the span is the address itself, also at the very end of the text; a phone number is at
+/// the start of a line or behind space, and no number is a part of a longer one.
+fn mentions(text: &str, hints: Hints) -> Vec<(&'static str, Range<usize>)> {
+    let bytes = text.as_bytes();
+    let mut spans = Vec::new();
+    if hints.email() {
+        for found in EMAIL_ALONE.find_iter(text) {
+            let address = found.as_str();
+            let range = found.start() + address.len() - address.trim_start_matches('.').len()
+                ..found.start() + address.trim_end_matches('.').len();
+            let domain = text.get(range.clone()).and_then(|address| address.split_once('@')).map(|(_, domain)| domain);
+            if domain.is_some_and(|domain| domain.trim_start_matches('.').contains('.')) {
+                spans.push((EMAIL, range));
+            }
+        }
+    }
+    let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
+    if hints.phone() {
+        for found in PHONE_ALONE.find_iter(text) {
+            let free = text[..found.start()].chars().next_back().is_none_or(super::python::is_space);
+            if free && !text[found.end()..].starts_with(|c: char| c.is_numeric()) {
+                spans.push((PHONE, found.range()));
+            }
+        }
+    }
+    if hints.ip() {
+        for found in IP_PATTERN.find_iter(text) {
+            let before = found.start().checked_sub(1);
+            let inside = before.is_some_and(|at| digit(at) || bytes[at] == b'.') || digit(found.end());
+            let longer = bytes.get(found.end()) == Some(&b'.') && digit(found.end() + 1);
+            if !inside && !longer {
+                spans.push((IP, found.range()));
+            }
+        }
+    }
+    spans
+}
 
 /// What a stretch of text would have to contain for a pattern to match at all.
 #[derive(Clone, Copy, Default)]
@@ -71,12 +116,14 @@ impl Hints {
     }
 }
 
-/// `pii_regex_with_counts_fast_v2`, the detector that made Dolma: paragraph by paragraph.
+/// `pii_regex_with_counts_fast_v2`, the detector that made Dolma: paragraph by paragraph. Dolma's spans take in what surrounds an
+/// address, miss one at the very end of the text and a phone number at the start of a line, and find numbers inside longer ones; its
+/// `doc_frac` counts the span of `doc_count` and so is 1 at least. None of that is so unless Dolma's rules are asked for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FastPii;
 
 impl Tagger for FastPii {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "pii_regex_with_counts_fast_v2"
     }
 
@@ -94,20 +141,33 @@ impl Tagger for FastPii {
         let hints = Hints::of(string);
         let possible = hints.email() || hints.phone() || hints.ip();
         if possible && memchr::memchr_iter(b'?', string.as_bytes()).count() <= 10_000 {
-            let mut start = 0;
-            for paragraph in string.split_inclusive('\n') {
-                self.paragraph(paragraph, start, &mut spans);
-                start += paragraph.len();
+            if text.is_dolma() {
+                let mut start = 0;
+                for paragraph in string.split_inclusive('\n') {
+                    self.paragraph(paragraph, start, &mut spans);
+                    start += paragraph.len();
+                }
+            } else {
+                spans = mentions(string, hints);
             }
         }
         let end = text.chars() as u64;
-        let mut found: Found = spans.into_iter().map(|(kind, range)| (kind, span(text, range))).collect();
-        let covered: u64 = found.iter().map(|(_, span)| span.end - span.start).sum();
-        let count = found.len() as f64;
-        found.push(("doc_count", Span { start: 0, end, score: count }));
-        // The span of the count is in the sum, so the fraction is at least 1; Dolma's published filters rely on the count alone.
-        let frac = if end == 0 { -1.0 } else { (covered + end) as f64 / end as f64 };
-        found.push(("doc_frac", Span { start: 0, end, score: frac }));
+        let count = spans.len() as f64;
+        let mut found = Found::new();
+        let mut covered = 0;
+        for (kind, range) in spans {
+            let span = text.span(range);
+            covered += span.end - span.start;
+            found.push(kind, span);
+        }
+        found.push("doc_count", text.whole(count));
+        let frac = match (end, text.is_dolma()) {
+            (0, true) => -1.0,
+            (0, false) => 0.0,
+            (_, true) => (covered + end) as f64 / end as f64,
+            (_, false) => covered as f64 / end as f64,
+        };
+        found.push("doc_frac", text.whole(frac));
         found
     }
 }
@@ -150,7 +210,7 @@ pub(crate) enum Pii {
 }
 
 impl Tagger for Pii {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         match self {
             Pii::V1 => "pii_regex_v1",
             Pii::V2 => "pii_regex_v2",
@@ -173,6 +233,11 @@ impl Tagger for Pii {
         let string = text.as_str();
         let hints = Hints::of(string);
         let mut spans: Vec<(&'static str, Range<usize>)> = Vec::new();
+        if !text.is_dolma() {
+            spans = mentions(string, hints);
+            spans.retain(|(kind, range)| *kind == EMAIL || !is_reference(string, range));
+            return self.found(text, spans);
+        }
         if hints.email() {
             spans.extend(
                 EMAIL_PATTERN.find_iter(string).filter(|found| is_email(found.as_str())).map(|found| (EMAIL, found.range())),
@@ -184,21 +249,22 @@ impl Tagger for Pii {
                 spans.extend(found.filter(|range| !is_reference(string, range)).map(|range| (kind, range)));
             }
         }
-        let end = text.chars() as u64;
-        let words = text.words().len();
-        let score = if words == 0 { -1.0 } else { spans.len() as f64 / words as f64 };
-        let count = spans.len() as f64;
-        let mut found: Found = spans.into_iter().map(|(kind, range)| (kind, span(text, range))).collect();
-        found.push(("doc", Span { start: 0, end, score }));
-        if matches!(self, Pii::WithCountsV2) {
-            found.push(("doc_count", Span { start: 0, end, score: count }));
-        }
-        found
+        self.found(text, spans)
     }
 }
 
-fn span(text: &Text<'_>, range: Range<usize>) -> Span {
-    Span { start: text.offset(range.start) as u64, end: text.offset(range.end) as u64, score: 1.0 }
+impl Pii {
+    fn found(self, text: &Text<'_>, spans: Vec<(&'static str, Range<usize>)>) -> Found {
+        let words = text.words().len();
+        let count = spans.len() as f64;
+        let mut found = Found::new();
+        spans.into_iter().for_each(|(kind, range)| found.push(kind, text.span(range)));
+        found.push("doc", text.whole(if words == 0 { -1.0 } else { count / words as f64 }));
+        if matches!(self, Pii::WithCountsV2) {
+            found.push("doc_count", text.whole(count));
+        }
+        found
+    }
 }
 
 /// The part before the first `@` is not just a parenthesis, and what follows it (up to the next `@`) has a dot.
@@ -218,25 +284,44 @@ fn is_reference(text: &str, range: &Range<usize>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Compat;
     use super::super::python::is_space;
     use super::*;
 
-    fn found(tagger: &dyn Tagger, text: &str) -> Vec<(&'static str, u64, u64, f64)> {
-        let found = tagger.tag(&Document::default(), &Text::new(text));
-        found.into_iter().map(|(name, span)| (name, span.start, span.end, super::super::python::round5(span.score))).collect()
+    fn found(tagger: &dyn Tagger, text: &str, compat: Compat) -> Vec<(String, u64, u64, f64)> {
+        let found = tagger.tag(&Document::default(), &Text::with(text, compat));
+        let round = super::super::python::round5;
+        found.spans().map(|(name, span)| (name.to_owned(), span.start, span.end, round(span.score))).collect()
+    }
+
+    fn pick<'a>(found: &'a [(String, u64, u64, f64)]) -> Vec<(&'a str, u64, u64, f64)> {
+        found.iter().map(|(name, start, end, score)| (name.as_str(), *start, *end, *score)).collect()
     }
 
     #[test]
     fn vectors_from_dolma() {
         let mail = "mail: <bob@host> ok\nx@y.z\n(a@b.com)\nfoo@bar. next\nq@w.co, r@t.org; end\nlast@line.com";
         let spans = [(EMAIL, 20, 26, 1.0), (EMAIL, 26, 36, 1.0), (EMAIL, 50, 58, 1.0), (EMAIL, 58, 67, 1.0)];
-        assert_eq!(found(&FastPii, mail)[..4], spans);
-        assert_eq!(found(&FastPii, mail)[4..], [("doc_count", 0, 84, 4.0), ("doc_frac", 0, 84, 1.39286)]);
-        let starts: Vec<_> = found(&Pii::V2, mail).iter().map(|span| (span.1, span.2)).collect();
+        let fast = found(&FastPii, mail, Compat::Dolma12);
+        assert_eq!(pick(&fast)[..4], spans);
+        assert_eq!(pick(&fast)[4..], [("doc_count", 0, 84, 4.0), ("doc_frac", 0, 84, 1.39286)]);
+        let starts: Vec<_> = found(&Pii::V2, mail, Compat::Dolma12).iter().map(|span| (span.1, span.2)).collect();
         assert_eq!(starts, [(19, 26), (26, 36), (36, 45), (49, 58), (58, 67), (0, 84)]);
         let window = "doi #5 555-123-4567\nsee http://x.org/a 555-123-4567 \n";
-        assert_eq!(found(&Pii::V2, window), [("doc", 0, 53, 0.0)]);
-        assert_eq!(found(&FastPii, window)[..2], [(PHONE, 6, 19, 1.0), (PHONE, 38, 51, 1.0)]);
+        assert_eq!(pick(&found(&Pii::V2, window, Compat::Dolma12)), [("doc", 0, 53, 0.0)]);
+        assert_eq!(pick(&found(&FastPii, window, Compat::Dolma12))[..2], [(PHONE, 6, 19, 1.0), (PHONE, 38, 51, 1.0)]);
+    }
+
+    #[test]
+    fn mended_spans_are_the_addresses_themselves() {
+        let text = "Ask <bob.b@host.org>, not x@host.\n555-123-4567 is ours, 1555-123-4567 not; 10.0.0.256 1.2.3.4.5 (8.8.8.8) last@line.com.";
+        let ours = found(&FastPii, text, Compat::None);
+        let covered: Vec<_> =
+            ours.iter().filter(|span| span.3 == 1.0).map(|span| &text[span.1 as usize..span.2 as usize]).collect();
+        assert_eq!(covered, ["bob.b@host.org", "last@line.com", "555-123-4567", "8.8.8.8"]);
+        let sum = covered.iter().map(|address| address.len()).sum::<usize>() as f64 / text.len() as f64;
+        assert_eq!(ours.last().unwrap().3, super::super::python::round5(sum));
+        assert_eq!(pick(&found(&FastPii, "", Compat::None)), [("doc_count", 0, 0, 0.0), ("doc_frac", 0, 0, 0.0)]);
     }
 
     /// Such paragraphs are no paragraphs to Dolma.

@@ -19,8 +19,33 @@ pub(crate) fn strip(text: &str) -> &str {
     text.trim_matches(is_space)
 }
 
-/// The ranges of `\p{L}`: what `str.isalpha()` tests.
-static LETTERS: LazyLock<Vec<(u32, u32)>> = LazyLock::new(|| class(r"\p{L}"));
+/// White space of the `regex` module and of Rust: `\s` without the ASCII separators.
+pub(crate) const SPACE: u8 = 1;
+/// `\w` of the `regex` module and of Rust.
+pub(crate) const WORD: u8 = 2;
+/// `str.isalpha()`.
+pub(crate) const ALPHA: u8 = 4;
+/// `str.isalnum()`.
+pub(crate) const ALNUM: u8 = 8;
+/// Punctuation and symbols: `[[:punct:]]` of the `regex` module.
+pub(crate) const PUNCT: u8 = 16;
+
+/// For every code point, which of the classes above it belongs to.
+static CLASSES: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let mut classes = vec![0u8; char::MAX as usize + 1];
+    let patterns = [(SPACE, r"\s"), (WORD, r"\w"), (ALPHA, r"\p{L}"), (ALNUM, r"[\p{L}\p{N}]"), (PUNCT, r"[\p{P}\p{S}]")];
+    for (flag, pattern) in patterns {
+        for (low, high) in class(pattern) {
+            classes[low as usize..=high as usize].iter_mut().for_each(|flags| *flags |= flag);
+        }
+    }
+    classes
+});
+
+/// The classes of all code points; index it by code point.
+pub(crate) fn classes() -> &'static [u8] {
+    &CLASSES
+}
 
 /// Sorted ranges of a Unicode class written as a regular expression.
 pub(crate) fn class(pattern: &str) -> Vec<(u32, u32)> {
@@ -53,13 +78,18 @@ pub(crate) fn any_alpha(word: &str) -> bool {
     if word.bytes().any(|byte| byte.is_ascii_alphabetic()) {
         return true;
     }
-    !word.is_ascii() && word.chars().any(|c| in_ranges(&LETTERS, c))
+    !word.is_ascii() && word.chars().any(|c| classes()[c as usize] & ALPHA != 0)
 }
 
 /// `round(x, 5)`: the nearest decimal of the exact binary value.
 pub(crate) fn round5(x: f64) -> f64 {
     if x.fract() == 0.0 || !x.is_finite() {
         return x;
+    }
+    // Where the fifth decimal is plain to see, the quotient of two integers is the nearest value; ties and large values go by digits.
+    let scaled = x * 1e5;
+    if scaled.abs() < 1e9 && (scaled.fract().abs() - 0.5).abs() > 1e-4 {
+        return scaled.round() / 1e5;
     }
     format!("{x:.5}").parse().unwrap_or(x)
 }
@@ -78,5 +108,17 @@ mod tests {
         assert!(any_alpha("1é") && any_alpha("日") && !any_alpha("12…Ⅳ") && !any_alpha("\u{93e}"));
         assert_eq!([round5(0.000_025), round5(2.675), round5(1.0 / 3.0), round5(5.0)], [0.00003, 2.675, 0.33333, 5.0]);
         assert_eq!(class(r"\p{N}").first(), Some(&(0x30, 0x39)));
+        let flags = |c: char| classes()[c as usize];
+        assert!(flags('_') & WORD != 0 && flags('½') & ALNUM != 0 && flags('½') & ALPHA == 0 && flags('+') & PUNCT != 0);
+        assert!(flags('\u{1c}') & SPACE == 0 && flags('\u{85}') & SPACE != 0);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn rounding_is_that_of_decimals(x in -1e5..1e5f64, k in 0u32..1000) {
+            for x in [x, x / 1e5, f64::from(k) / 7.0, (f64::from(k) + 0.5) / 1e5] {
+                proptest::prop_assert_eq!(round5(x), format!("{x:.5}").parse::<f64>().unwrap());
+            }
+        }
     }
 }

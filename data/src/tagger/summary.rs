@@ -11,8 +11,8 @@ struct Known {
     types: &'static [Emitted],
 }
 
-static KNOWN: LazyLock<BTreeMap<&'static str, Known>> = LazyLock::new(|| {
-    standard().iter().map(|tagger| (tagger.name(), Known { group: tagger.group(), types: tagger.types() })).collect()
+static KNOWN: LazyLock<BTreeMap<String, Known>> = LazyLock::new(|| {
+    standard().iter().map(|tagger| (tagger.name().to_owned(), Known { group: tagger.group(), types: tagger.types() })).collect()
 });
 
 /// The numbers of all taggers whose attributes the document carries: group (`gopher`) → field (`word_count`) → value.
@@ -30,7 +30,7 @@ pub fn summary(document: &Document) -> BTreeMap<String, BTreeMap<String, f64>> {
     let mut groups: BTreeMap<String, BTreeMap<String, f64>> = BTreeMap::new();
     // In the order of `standard`, so that the first version wins.
     for tagger in standard_names() {
-        let (Some(found), Some(known)) = (by_tagger.get(tagger), KNOWN.get(tagger)) else { continue };
+        let (Some(found), Some(known)) = (by_tagger.get(tagger.as_str()), KNOWN.get(tagger)) else { continue };
         let fields = groups.entry(known.group.to_owned()).or_default();
         for emitted in known.types {
             let spans = found.get(emitted.name).copied().unwrap_or_default();
@@ -48,7 +48,7 @@ pub fn summary(document: &Document) -> BTreeMap<String, BTreeMap<String, f64>> {
         }
     }
     let length = document.text.chars().count() as u64;
-    for (tagger, found) in by_tagger.iter().filter(|(tagger, _)| !KNOWN.contains_key(*tagger)) {
+    for (tagger, found) in by_tagger.iter().filter(|(tagger, _)| !KNOWN.contains_key(**tagger)) {
         let fields = groups.entry((*tagger).to_owned()).or_default();
         for (name, spans) in found {
             let value = match spans {
@@ -61,8 +61,8 @@ pub fn summary(document: &Document) -> BTreeMap<String, BTreeMap<String, f64>> {
     groups
 }
 
-fn standard_names() -> &'static [&'static str] {
-    static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| standard().iter().map(|tagger| tagger.name()).collect());
+fn standard_names() -> &'static [String] {
+    static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| standard().iter().map(|tagger| tagger.name().to_owned()).collect());
     &NAMES
 }
 

@@ -1,7 +1,7 @@
 //! Parity with the Dolma toolkit, and the interface of taggers.
 
 use super::*;
-use crate::document::{Attributes, read_documents};
+use crate::document::{Attributes, Span, read_documents};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -14,45 +14,55 @@ fn documents(name: &str) -> Vec<Document> {
     read_documents(&path).unwrap().flat_map(|batch| batch.unwrap().documents).collect()
 }
 
-/// What dolma 1.2.1 found.
-fn golden(tagger: &str, name: &str) -> Vec<(String, Attributes)> {
-    #[derive(serde::Deserialize)]
-    struct Row {
-        id: String,
-        attributes: Attributes,
-    }
+/// What dolma 1.2.1 wrote, row by row.
+fn golden(tagger: &str, name: &str) -> Vec<String> {
     let path = fixtures().join(format!("attributes/{tagger}/{name}.jsonl.gz"));
     let mut text = String::new();
     std::io::Read::read_to_string(&mut flate2::read::MultiGzDecoder::new(fs_err::File::open(path).unwrap()), &mut text).unwrap();
-    text.lines().map(|line| serde_json::from_str::<Row>(line).unwrap()).map(|row| (row.id, row.attributes)).collect()
+    text.lines().map(str::to_owned).collect()
 }
 
-/// Compares a tagger with its golden files, document by document and span by span.
-fn check(tagger: &str, sets: &[&str]) {
-    let taggers = taggers(&[tagger]).unwrap();
+/// The row of an attribute file.
+fn row(document: &Document) -> String {
+    #[derive(serde::Serialize)]
+    struct Row<'a> {
+        id: &'a str,
+        attributes: &'a Attributes,
+        source: &'a str,
+    }
+    serde_json::to_string(&Row { id: &document.id, attributes: &document.attributes, source: &document.source }).unwrap()
+}
+
+/// Compares what taggers write with golden files, byte by byte.
+fn compare(golden_name: &str, taggers: &[Box<dyn Tagger>], sets: &[&str]) {
     let mut differences = Vec::new();
+    let mut rows = 0;
     for set in sets {
-        let rows = golden(tagger, set);
+        let golden = golden(golden_name, set);
         let documents = documents(set);
-        assert_eq!(rows.len(), documents.len());
-        for (mut document, (id, expected)) in documents.into_iter().zip(rows) {
-            assert_eq!(document.id, id);
+        assert_eq!(golden.len(), documents.len());
+        for (mut document, theirs) in documents.into_iter().zip(golden) {
             document.attributes.clear();
-            tag_document(&mut document, &taggers);
-            for key in expected.keys().chain(document.attributes.keys()) {
-                let (ours, theirs) = (document.attributes.get(key), expected.get(key));
-                if ours != theirs {
-                    differences.push(format!("{id} {key}: ours {ours:?}, dolma {theirs:?}"));
-                }
+            tag_document(&mut document, taggers, Compat::Dolma12);
+            let ours = row(&document);
+            rows += 1;
+            if ours != theirs {
+                let at = ours.bytes().zip(theirs.bytes()).take_while(|(a, b)| a == b).count().saturating_sub(60);
+                let part = |row: &str| row.chars().skip(at).take(200).collect::<String>();
+                differences.push(format!("{}\n  ours  {}\n  dolma {}", document.id, part(&ours), part(&theirs)));
             }
         }
     }
     assert!(
         differences.is_empty(),
-        "{} differences:\n{}",
+        "{golden_name}: {} of {rows} rows differ:\n{}",
         differences.len(),
-        differences[..differences.len().min(10)].join("\n")
+        differences[..differences.len().min(6)].join("\n")
     );
+}
+
+fn check(tagger: &str, sets: &[&str]) {
+    compare(tagger, &taggers(&[tagger]).unwrap(), sets);
 }
 
 const ALL: [&str; 3] = ["edge", "empty", "sample"];
@@ -81,18 +91,54 @@ fn pii_is_dolmas() {
 #[test]
 fn lengths_are_dolmas() {
     check("char_length_v1", &ALL);
+    check("char_length_strip_ws_v1", &ALL);
+    check("char_length_with_paragraphs_v1", &ALL);
     check("bytes_length_v1", &ALL);
+    check("doc_count_v1", &ALL);
     check("whitespace_tokenizer_v1", &ALL);
+    check("whitespace_tokenizer_with_paragraphs_v1", &ALL);
+}
+
+#[test]
+fn segments_are_dolmas() {
+    check("uniseg_length_v1", &ALL);
+    check("uniseg_length_paragraphs_v1", &ALL);
+    check("uniseg_length_paragraphs_with_empty_v1", &ALL);
+    check("uniseg_length_paragraphs_with_doc_length_v1", &ALL);
+    check("olmo_pretokenizer_v1", &ALL);
+    check("olmo_pretokenizer_with_paragraphs_v1", &ALL);
+}
+
+#[test]
+fn repetitions_are_dolmas() {
+    check("repetitions_v1", &ALL);
+    check("paragraph_repetitions_v1", &ALL);
+}
+
+#[test]
+fn punctuation_is_dolmas() {
+    check("not_alphanum_paragraph_v1", &ALL);
+}
+
+#[test]
+fn code_is_dolmas() {
+    check("code_redpajama_taggers_v1", &ALL);
+    check("code_copyright_comments_v1", &ALL);
 }
 
 #[test]
 fn language_agrees_with_cld2_on_english() {
     let taggers = taggers(&["language"]).unwrap();
     let (mut agree, mut judged) = (0, 0);
-    for (mut document, (_, theirs)) in documents("sample").into_iter().zip(golden("cld2_en_doc_v2", "sample")) {
+    #[derive(serde::Deserialize)]
+    struct Row {
+        attributes: Attributes,
+    }
+    for (mut document, theirs) in documents("sample").into_iter().zip(golden("cld2_en_doc_v2", "sample")) {
+        let theirs = serde_json::from_str::<Row>(&theirs).unwrap().attributes;
         let score =
             |kind: &str| theirs.get(&format!("cld2_en_doc_v2__cld2_en_doc_v2__{kind}")).map_or(0.0, |spans| spans[0].score);
-        tag_document(&mut document, &taggers);
+        tag_document(&mut document, &taggers, Compat::None);
         let ours = &summary(&document)["language"];
         // Where one of the two has no opinion, or the document is code, there is nothing to agree on.
         if ours["code"] > 0.5 || document.text.split_whitespace().count() < 30 {
@@ -106,7 +152,7 @@ fn language_agrees_with_cld2_on_english() {
 
 #[test]
 fn names_and_unknown_names() {
-    let names: Vec<_> = standard().iter().map(|tagger| tagger.name()).collect();
+    let names: Vec<_> = standard().iter().map(|tagger| tagger.name().to_owned()).collect();
     let mut unique = names.clone();
     unique.sort_unstable();
     unique.dedup();
@@ -121,7 +167,7 @@ fn names_and_unknown_names() {
 #[test]
 fn summaries_are_flat_numbers() {
     let mut document = Document::new("d", "Write to me@here.org now.\n{ x }\n", "s");
-    tag_document(&mut document, &taggers(&["gopher", "c4", "pii", "language"]).unwrap());
+    tag_document(&mut document, &taggers(&["gopher", "c4", "pii", "language"]).unwrap(), Compat::None);
     document.attributes.insert("mine__mine__score".into(), vec![Span { start: 0, end: 32, score: 0.25 }]);
     document.attributes.insert("exp__other__spans".into(), vec![Span { start: 0, end: 3, score: 1.0 }; 2]);
     let summary = summary(&document);
@@ -141,9 +187,9 @@ fn tagging_again_replaces_and_any_text_is_safe() {
     let all = standard();
     for text in ["", " ", "\n\n", "a", "…", "\u{1c}", "İİ\nx", "@", "@.", "1.2.3.4@", &"x ".repeat(300)] {
         let mut document = Document::new("d", text, "s");
-        tag_document(&mut document, &all);
+        tag_document(&mut document, &all, Compat::None);
         let once = document.attributes.clone();
-        tag_document(&mut document, &all);
+        tag_document(&mut document, &all, Compat::None);
         assert_eq!(document.attributes, once);
     }
 }
@@ -154,7 +200,7 @@ fn a_corpus_keeps_its_order_for_any_number_of_threads() {
     let run = |n| {
         let output = tempfile::tempdir().unwrap();
         let input = fixtures().join("documents/sample.jsonl.gz");
-        threads(n, || tag(&input, output.path(), &taggers(&["gopher", "c4"]).unwrap(), &()).unwrap());
+        threads(n, || tag(&input, output.path(), &taggers(&["gopher", "c4"]).unwrap(), Compat::None, &()).unwrap());
         snapshot(output.path())
     };
     assert_eq!(run(1), run(4));
@@ -165,7 +211,7 @@ proptest::proptest! {
     #[test]
     fn spans_stay_inside_any_text(text in "([a-zA-Zé]{1,5}|[0-9]{1,4}|[ .@\\n\\t,;#(-]|日|javascript|\\PC){0,60}") {
         let mut document = Document::new("d", text.clone(), "s");
-        tag_document(&mut document, &standard());
+        tag_document(&mut document, &standard(), Compat::None);
         let length = text.chars().count().max(text.to_lowercase().chars().count()) as u64;
         let groups: BTreeMap<_, _> = summary(&document);
         for span in document.attributes.values().flatten() {

@@ -1,7 +1,9 @@
-//! A text with its words, lines and code-point offsets found once, for all taggers that want them.
+//! A text with its words, paragraphs and code-point offsets found once, for all taggers that want them.
 //! Knows no tagger.
 
-use super::python::{is_space, is_space_byte};
+use super::Compat;
+use super::python::{is_space, is_space_byte, strip};
+use crate::document::Span;
 use std::cell::OnceCell;
 use std::ops::Range;
 
@@ -14,10 +16,25 @@ pub struct Word {
     pub chars: usize,
 }
 
+/// A paragraph of a text.
+#[derive(Clone, Debug)]
+pub struct Paragraph {
+    /// Its bytes, the newline included.
+    pub bytes: Range<usize>,
+    /// Its first code point.
+    pub start: u64,
+    /// One past its last code point.
+    pub end: u64,
+    /// Whether it is only space.
+    pub blank: bool,
+}
+
 /// A text, with what has been found in it so far.
 #[derive(Debug)]
 pub struct Text<'a> {
     text: &'a str,
+    compat: Compat,
+    paragraphs: OnceCell<Vec<Paragraph>>,
     words: OnceCell<Vec<Word>>,
     lower: OnceCell<Option<String>>,
     offsets: OnceCell<Offsets>,
@@ -26,7 +43,54 @@ pub struct Text<'a> {
 impl<'a> Text<'a> {
     /// Nothing is computed yet.
     pub fn new(text: &'a str) -> Text<'a> {
-        Text { text, words: OnceCell::new(), lower: OnceCell::new(), offsets: OnceCell::new() }
+        Text::with(text, Compat::None)
+    }
+
+    /// Nothing is computed yet; taggers will follow these rules.
+    pub fn with(text: &'a str, compat: Compat) -> Text<'a> {
+        let (words, lower) = (OnceCell::new(), OnceCell::new());
+        Text { text, compat, paragraphs: OnceCell::new(), words, lower, offsets: OnceCell::new() }
+    }
+
+    /// Whether taggers keep the quirks of the Dolma toolkit.
+    pub fn is_dolma(&self) -> bool {
+        self.compat == Compat::Dolma12
+    }
+
+    /// Pieces that end with a newline or the text, blank ones too (Dolma's `split_paragraphs`).
+    pub fn paragraphs(&self) -> &[Paragraph] {
+        self.paragraphs.get_or_init(|| {
+            let (mut byte, mut start) = (0, 0u64);
+            let ascii = self.is_ascii();
+            let pieces = self.text.split_inclusive('\n').map(|piece| {
+                let chars = if ascii { piece.len() } else { starts(piece.as_bytes()) } as u64;
+                let found = Paragraph { bytes: byte..byte + piece.len(), start, end: start + chars, blank: strip(piece).is_empty() };
+                byte += piece.len();
+                start += chars;
+                found
+            });
+            pieces.collect()
+        })
+    }
+
+    /// The paragraphs that are not only space.
+    pub fn full_paragraphs(&self) -> impl Iterator<Item = (&'a str, &Paragraph)> {
+        self.paragraphs().iter().filter(|paragraph| !paragraph.blank).map(|paragraph| (&self.text[paragraph.bytes.clone()], paragraph))
+    }
+
+    /// Whether the text has ASCII only.
+    pub fn is_ascii(&self) -> bool {
+        self.offsets.get_or_init(|| Offsets::new(self.text)).blocks.is_empty()
+    }
+
+    /// A span over the whole text.
+    pub fn whole(&self, score: f64) -> Span {
+        Span { start: 0, end: self.chars() as u64, score }
+    }
+
+    /// A span of score 1 over a range of bytes.
+    pub fn span(&self, bytes: Range<usize>) -> Span {
+        Span { start: self.offset(bytes.start) as u64, end: self.offset(bytes.end) as u64, score: 1.0 }
     }
 
     /// The text itself.
