@@ -5,6 +5,7 @@
 //! are kept inline under `attributes`, as Dolma's span lists, so that a document and what is known about it never part.
 
 mod attributes;
+pub(crate) mod raw;
 mod read;
 mod write;
 
@@ -14,7 +15,7 @@ use std::collections::BTreeMap;
 
 pub use attributes::{export_attributes, join_attributes};
 pub use read::{Batch, DocumentReader, document_files, read_documents};
-pub(crate) use read::{LineReader, relative_name};
+pub(crate) use read::{LineBatch, LineReader, relative_name};
 pub(crate) use write::compress;
 pub use write::{DocumentWriter, MAX_PART_BYTES};
 
