@@ -81,6 +81,8 @@ fn attributes_in_jq(program: &str) -> Vec<String> {
             found.push(name.to_owned());
         }
     }
+    found.sort_unstable();
+    found.dedup();
     found
 }
 

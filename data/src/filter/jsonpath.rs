@@ -81,6 +81,8 @@ impl JsonPath {
     pub(super) fn attributes(&self) -> Vec<String> {
         let mut found = Vec::new();
         below_attributes(&self.steps, &mut found);
+        found.sort_unstable();
+        found.dedup();
         found
     }
 }

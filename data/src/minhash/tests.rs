@@ -46,9 +46,12 @@ fn signatures_are_datatroves() {
     for row in rows.lines() {
         let golden: Golden = serde_json::from_str(row).unwrap();
         let text = &texts[&golden.id];
-        let expected = golden.sig.map(|bands| bands.concat().iter().map(|value| value.parse::<u64>().unwrap()).collect::<Vec<_>>());
+        let bands = golden.sig.map(|bands| bands.concat());
+        let expected = bands.map(|values| values.iter().map(|value| value.parse::<u64>().unwrap()).collect::<Vec<_>>());
         compared += 1;
-        if hashes.signature(text) != expected {
+        // The golden file holds the first bands.
+        let ours = hashes.signature(text).map(|all| all[..expected.as_ref().map_or(0, Vec::len)].to_vec());
+        if ours != expected {
             let words = datatrove::words(&datatrove::simplify(text));
             wrong.push(format!("{}: {} words, datatrove {}", golden.id, words.split(' ').count(), golden.n_words));
         }
