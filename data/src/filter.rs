@@ -4,6 +4,7 @@
 mod expression;
 mod jq;
 mod jsonpath;
+mod repetition;
 mod replace;
 mod rules;
 
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 pub use expression::Expression;
+pub use repetition::repetition_rule;
 pub use replace::{SpanReplacement, replace_spans};
 pub use rules::{Condition, Example, Rule, RuleReport, RulesReport, Sense, Test, filter};
 

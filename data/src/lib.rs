@@ -21,9 +21,11 @@ pub mod tagger;
 pub mod filter;
 pub mod mask;
 
+pub mod decontaminate;
 pub mod dedup;
 pub mod minhash;
 pub mod mix;
+pub mod substring;
 pub mod split;
 
 pub mod tokenizer;
