@@ -12,8 +12,12 @@ mod bridge;
 pub mod cargo_crates;
 pub mod concat;
 pub mod curve;
+pub mod decontaminate;
 pub mod dedup;
+pub mod dedup_attributes;
+pub mod dedup_substrings;
 pub mod demonstrations;
+pub mod drop_repetitive;
 pub mod evaluate;
 pub mod exercises;
 pub mod fetch;
@@ -24,14 +28,17 @@ pub mod jsonl;
 mod layout;
 pub mod mask_pii;
 pub mod merge_experts;
+pub mod minhash;
 pub mod mix;
 pub mod model;
 pub mod parquet;
 pub mod pretrain;
 pub mod problems;
 pub mod remove_expert;
+pub mod replace_spans;
 pub mod report;
 pub mod rlvr;
+pub mod seen;
 pub mod sft;
 pub mod shell;
 pub mod split;
@@ -40,6 +47,7 @@ pub mod text;
 pub mod tokenize;
 mod tokens_input;
 pub mod train_tokenizer;
+pub mod upsample;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -62,9 +70,17 @@ pub fn standard() -> Registry {
         .with::<concat::Concat>()
         .with::<tag::Tag>()
         .with::<dedup::Dedup>()
+        .with::<seen::Seen>()
+        .with::<dedup_attributes::DedupAttributes>()
+        .with::<minhash::MinHash>()
+        .with::<dedup_substrings::DedupSubstrings>()
+        .with::<drop_repetitive::DropRepetitive>()
         .with::<filter::Filter>()
+        .with::<replace_spans::ReplaceSpans>()
         .with::<mask_pii::MaskPii>()
+        .with::<decontaminate::Decontaminate>()
         .with::<mix::Mix>()
+        .with::<upsample::Upsample>()
         .with::<split::Split>()
         .with::<train_tokenizer::TrainTokenizer>()
         .with::<tokenize::Tokenize>()
@@ -91,6 +107,8 @@ pub fn standard() -> Registry {
 pub enum ArtifactType {
     /// Dolma documents.
     Documents,
+    /// A Bloom filter of what documents hold.
+    Seen,
     /// Two sets of documents, `train` and `valid`.
     Split,
     /// A `tokenizer.json`.
@@ -117,6 +135,7 @@ impl ArtifactType {
     /// All types.
     pub const ALL: &[Self] = &[
         Self::Documents,
+        Self::Seen,
         Self::Split,
         Self::Tokenizer,
         Self::Tokens,
@@ -138,6 +157,7 @@ impl ArtifactType {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Documents => "documents",
+            Self::Seen => "seen",
             Self::Split => "split",
             Self::Tokenizer => "tokenizer",
             Self::Tokens => "tokens",

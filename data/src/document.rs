@@ -6,6 +6,7 @@
 
 mod attributes;
 mod map;
+pub(crate) mod raw;
 mod read;
 mod write;
 
@@ -15,7 +16,7 @@ use serde_json::{Map, Value};
 pub use attributes::{export_attributes, join_attributes};
 pub use map::Attributes;
 pub use read::{Batch, DocumentReader, document_files, read_documents};
-pub(crate) use read::{LineReader, relative_name};
+pub(crate) use read::{LineBatch, LineReader, relative_name};
 pub(crate) use write::compress;
 pub use write::{DocumentWriter, MAX_PART_BYTES};
 

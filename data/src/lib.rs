@@ -4,7 +4,7 @@
 //!
 //! 1. [`source`] turns archives, JSON lines, Parquet and text files into a documents artifact ([`document`]).
 //! 2. [`tagger`] measures every document; [`filter`], [`mask`] and closures of the caller decide by what was measured.
-//! 3. [`dedup`] removes what was there before; [`mix`] gives groups their shares; [`split`] sets documents aside.
+//! 3. [`dedup`] removes what was there before, [`minhash`] what is nearly the same; [`mix`] gives groups their shares; [`split`] sets documents aside.
 //! 4. [`tokenizer`] is trained on the documents; [`shard`] stores their tokens for training and evaluation.
 //! 5. [`problem`] makes problems from a seed, for finetuning and reinforcement learning.
 //!
@@ -22,8 +22,11 @@ pub mod fasttext;
 pub mod filter;
 pub mod mask;
 
+pub mod decontaminate;
 pub mod dedup;
+pub mod minhash;
 pub mod mix;
+pub mod substring;
 pub mod split;
 
 pub mod tokenizer;
@@ -38,6 +41,7 @@ mod observe;
 #[cfg(test)]
 mod testing;
 mod transform;
+mod wordbreak;
 
 pub use document::{Document, Totals};
 pub use error::DataError;

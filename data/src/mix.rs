@@ -19,6 +19,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
+pub mod upsample;
+
 /// What a mix is to be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +33,14 @@ pub struct MixParams {
     pub target_bytes: Option<u64>,
     /// How often a group may be repeated to reach its share, at least 1 (Muennighoff et al. 2023 find up to 4 nearly harmless).
     pub max_repetition: f64,
+    /// Groups that may repeat more or less often than that.
+    #[serde(default)]
+    pub max_repetition_of: BTreeMap<String, f64>,
+    /// Greatest share of a group's own bytes that may be used, at most 1; the documents that come first in the order of the hash.
+    /// With `max_repetition_of` this is OLMo-core's `SourceMixtureConfig` (`max_source_fraction`, `max_repetition_ratio`), and
+    /// `ratios` are its `target_ratio`.
+    #[serde(default)]
+    pub max_fraction_of: BTreeMap<String, f64>,
     /// Decides which documents are taken.
     pub seed: u64,
 }
@@ -38,7 +48,19 @@ pub struct MixParams {
 impl MixParams {
     /// The largest mix of sources by these shares without repetition.
     pub fn new(ratios: BTreeMap<String, f64>, seed: u64) -> MixParams {
-        MixParams { group_by: "source".to_owned(), ratios, target_bytes: None, max_repetition: 1.0, seed }
+        MixParams {
+            group_by: "source".to_owned(),
+            ratios,
+            target_bytes: None,
+            max_repetition: 1.0,
+            max_repetition_of: BTreeMap::new(),
+            max_fraction_of: BTreeMap::new(),
+            seed,
+        }
+    }
+
+    fn repetition(&self, group: &str) -> f64 {
+        self.max_repetition_of.get(group).copied().unwrap_or(self.max_repetition)
     }
 }
 
@@ -102,6 +124,11 @@ pub fn mix(inputs: &[&Path], output: &Path, params: &MixParams, observer: &dyn O
             }
         }
     }
+    for (index, name) in names.iter().enumerate() {
+        if let Some(&fraction) = params.max_fraction_of.get(*name) {
+            limit(&mut candidates, &mut available[index], index as u32, fraction);
+        }
+    }
     let wanted = wanted(params, &names, &shares, &available, &report.left_out)?;
     let copies = copies(&candidates, &available, &wanted);
     let mut taken = vec![Totals::default(); names.len()];
@@ -130,6 +157,13 @@ fn shares(params: &MixParams) -> Result<Vec<f64>, DataError> {
     if !(params.max_repetition >= 1.0 && params.max_repetition.is_finite()) {
         return Err(DataError::Params(format!("max_repetition is {}; it must be at least 1", params.max_repetition)));
     }
+    let limits = [("max_repetition_of", &params.max_repetition_of, 1.0..=f64::MAX), ("max_fraction_of", &params.max_fraction_of, 1e-12..=1.0)];
+    for (what, limits, range) in limits {
+        if let Some((name, limit)) = limits.iter().find(|(name, limit)| !range.contains(*limit) || !params.ratios.contains_key(*name)) {
+            let rule = "names a group with a ratio, and repetitions are at least 1, fractions above 0 and at most 1";
+            return Err(DataError::Params(format!("{what} is {limit} for `{name}`; it {rule}")));
+        }
+    }
     let sum: f64 = params.ratios.values().sum();
     Ok(params.ratios.values().map(|ratio| ratio / sum).collect())
 }
@@ -153,7 +187,7 @@ fn wanted(
             present.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
         )));
     }
-    let reach = |index: usize| available[index].bytes as f64 * params.max_repetition / shares[index];
+    let reach = |index: usize| available[index].bytes as f64 * params.repetition(names[index]) / shares[index];
     let most = (0..names.len()).map(reach).fold(f64::INFINITY, f64::min);
     let target = match params.target_bytes {
         None => most,
@@ -165,14 +199,30 @@ fn wanted(
                     names[index],
                     target as f64 * shares[index],
                     available[index].bytes,
-                    params.max_repetition,
-                    available[index].bytes as f64 * params.max_repetition,
+                    params.repetition(names[index]),
+                    available[index].bytes as f64 * params.repetition(names[index]),
                 )));
             }
             target as f64
         }
     };
     Ok(shares.iter().map(|share| (share * target).round() as u64).collect())
+}
+
+/// Leaves a group the documents that come first, up to a fraction of its bytes, but at least one.
+fn limit(candidates: &mut [Candidate], available: &mut Totals, group: u32, fraction: f64) {
+    let most = (available.bytes as f64 * fraction) as u64;
+    let mut order: Vec<usize> = (0..candidates.len()).filter(|&i| candidates[i].group == Some(group)).collect();
+    order.sort_unstable_by_key(|&i| (candidates[i].order, i));
+    let mut left = Totals::default();
+    for i in order {
+        if left.documents > 0 && left.bytes + candidates[i].bytes > most {
+            candidates[i].group = None;
+        } else {
+            left += Totals { documents: 1, bytes: candidates[i].bytes };
+        }
+    }
+    *available = left;
 }
 
 /// How often each document is taken.
@@ -286,6 +336,23 @@ mod tests {
         assert!((0..10).all(|i| (2..=3).contains(&count(&format!("p{i}")))));
         let second = ids.iter().rposition(|id| id.starts_with('c')).unwrap();
         assert!(ids[second + 1..].iter().all(|id| id.starts_with('p')), "copies come after all first ones");
+    }
+
+    #[test]
+    fn limits_of_single_groups_are_those_of_olmo_core() {
+        let (input, output) = (corpus(100, 100), tempfile::tempdir().unwrap());
+        let mut params = params(1.0, 1.0);
+        params.max_fraction_of.insert("code".into(), 0.25);
+        params.max_repetition_of.insert("code".into(), 2.0);
+        let report = mix(&[input.path()], output.path(), &params, &()).unwrap();
+        // A quarter of 2000 bytes of code is 500, twice; prose gives as many.
+        assert_eq!(report.groups["code"].available, Totals { documents: 25, bytes: 500 });
+        assert_eq!((report.groups["code"].taken.bytes, report.groups["prose"].taken.bytes), (1000, 1000));
+        let ids = ids(output.path());
+        let code: std::collections::BTreeSet<&String> = ids.iter().filter(|id| id.starts_with('c')).collect();
+        assert_eq!(code.len(), 25);
+        params.max_fraction_of.insert("code".into(), 1.5);
+        assert!(mix(&[input.path()], output.path(), &params, &()).unwrap_err().to_string().contains("max_fraction_of is 1.5 for `code`"));
     }
 
     #[test]

@@ -160,12 +160,15 @@ pub(crate) struct LineBatch {
 }
 
 impl LineBatch {
+    /// Line `index` of the batch.
+    pub(crate) fn line(&self, index: usize) -> &[u8] {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        &self.bytes[start..self.ends[index]]
+    }
+
     /// The lines with their numbers, in parallel and in order.
     pub(crate) fn lines(&self) -> impl IndexedParallelIterator<Item = (u64, &[u8])> {
-        (0..self.numbers.len()).into_par_iter().map(|i| {
-            let start = if i == 0 { 0 } else { self.ends[i - 1] };
-            (self.numbers[i], &self.bytes[start..self.ends[i]])
-        })
+        (0..self.numbers.len()).into_par_iter().map(|index| (self.numbers[index], self.line(index)))
     }
 }
 
