@@ -14,6 +14,7 @@ pub mod concat;
 pub mod curve;
 pub mod dedup;
 pub mod demonstrations;
+pub mod dolma;
 pub mod evaluate;
 pub mod exercises;
 pub mod fetch;
@@ -55,6 +56,7 @@ pub fn standard() -> Registry {
     Registry::new()
         .with::<cargo_crates::CargoCrates>()
         .with::<jsonl::Jsonl>()
+        .with::<dolma::Dolma>()
         .with::<parquet::Parquet>()
         .with::<text::Text>()
         .with::<fetch::Fetch>()

@@ -4,7 +4,9 @@
 //! A *documents artifact* is a directory of `part-NNNNN.jsonl.zst` files, one JSON object a line. Attributes that taggers found
 //! are kept inline under `attributes`, as Dolma's span lists, so that a document and what is known about it never part.
 
-mod attributes;
+mod dolma;
+mod export;
+mod lines;
 mod read;
 mod write;
 
@@ -12,10 +14,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-pub use attributes::{export_attributes, join_attributes};
+pub(crate) use dolma::AttributeRows;
+pub use export::{DolmaExport, Exported, export_dolma};
+pub use lines::InputFile;
+pub(crate) use lines::{Fault, KEPT_BYTES, LineBatch, LineReader};
 pub use read::{Batch, DocumentReader, document_files, read_documents};
-pub(crate) use read::{LineReader, relative_name};
-pub(crate) use write::compress;
+pub(crate) use read::{named, relative_name};
 pub use write::{DocumentWriter, MAX_PART_BYTES};
 
 /// Attributes by key `<experiment>__<tagger>__<type>`, each a list of spans in the order they were found.

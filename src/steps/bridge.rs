@@ -30,6 +30,9 @@ impl Observer for DataObserver<'_> {
     fn metric(&self, name: &str, value: f64) {
         self.reporter.metrics(self.at.load(Ordering::Relaxed), BTreeMap::from([(name.to_owned(), value)]));
     }
+    fn note(&self, line: &str) {
+        self.reporter.log(line);
+    }
     fn should_stop(&self) -> bool {
         self.reporter.should_stop()
     }

@@ -62,7 +62,7 @@ impl DocumentWriter {
 }
 
 /// One zstandard frame. All bytes are given in one call: the frame is then the same however they were gathered.
-pub(crate) fn compress(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+fn compress(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
     compressor.set_parameter(zstd::zstd_safe::CParameter::ChecksumFlag(true))?;
     compressor.compress(bytes)

@@ -1,8 +1,8 @@
 //! Documents from JSON-lines files (plain, gzip, zstandard) whose fields may have other names than Dolma's.
 //! Knows no corpus by name.
 
-use super::{common_base, expand};
-use crate::document::{Document, DocumentWriter, LineReader, Totals};
+use super::intake::{Care, Imported, Intake};
+use crate::document::{Document, Fault, InputFile, KEPT_BYTES, LineBatch, LineReader};
 use crate::error::DataError;
 use crate::observe::{Observer, check};
 use rayon::prelude::*;
@@ -28,38 +28,46 @@ impl Default for Fields {
     }
 }
 
-/// Reads all files that the patterns match, in sorted order, into `output`.
+/// Reads files, in the order given, into `output`.
 ///
 /// Fields that are Dolma's (`source`, `added`, `created`, `version`, `metadata`, `attributes`) keep their place; all others but text
-/// and id move to the metadata. A row without a text is an error that names file and line.
+/// and id move to the metadata. A row without a text is a bad row, as is one that is not JSON.
 pub fn read_jsonl(
-    patterns: &[impl AsRef<str>],
+    files: &[InputFile],
     fields: &Fields,
+    care: Care,
     output: &Path,
     observer: &dyn Observer,
-) -> Result<Totals, DataError> {
-    let files = expand(patterns)?;
-    let base = common_base(&files);
-    let mut reader = LineReader::open(&base, files)?;
-    let mut writer = DocumentWriter::create(output)?;
+) -> Result<Imported, DataError> {
+    let mut intake = Intake::create(output, care, observer)?;
+    let mut reader = LineReader::open(files.to_vec(), care.max_line_bytes)?;
     while let Some(batch) = reader.next() {
         check(observer)?;
-        let batch = batch?;
-        let documents: Vec<Result<Document, DataError>> = batch
-            .lines()
-            .map(|(number, line)| {
-                row(line, fields, || format!("{}:{number}", batch.file)).map_err(|message| DataError::Line {
-                    path: batch.path.clone(),
-                    line: number,
-                    message,
-                })
-            })
-            .collect();
-        writer.write(&documents.into_iter().collect::<Result<Vec<_>, _>>()?)?;
+        let mut batch = batch?;
+        let (documents, mut faults) = rows(&batch, fields);
+        faults.append(&mut batch.faults);
+        let file = InputFile { path: batch.path, name: batch.file.to_string() };
+        intake.take(&file, documents, faults)?;
         let (done, total) = reader.position();
         observer.progress(done, Some(total));
     }
-    writer.finish()
+    intake.finish()
+}
+
+/// The documents on the lines of a batch, with their line numbers, and the lines that are none. Lines are read in parallel.
+pub(super) fn rows(batch: &LineBatch, fields: &Fields) -> (Vec<(u64, Document)>, Vec<Fault>) {
+    let place = |number| format!("{}:{number}", batch.file);
+    let parsed: Vec<_> = batch.lines().map(|(number, line)| (number, line, row(line, fields, || place(number)))).collect();
+    let (mut documents, mut faults) = (Vec::with_capacity(parsed.len()), Vec::new());
+    for (line, bytes, row) in parsed {
+        match row {
+            Ok(document) => documents.push((line, document)),
+            Err(message) => {
+                faults.push(Fault { line, message, bytes: bytes[..bytes.len().min(KEPT_BYTES)].to_vec(), is_line: true })
+            }
+        }
+    }
+    (documents, faults)
 }
 
 fn row(line: &[u8], fields: &Fields, place: impl Fn() -> String) -> Result<Document, String> {
@@ -104,10 +112,45 @@ fn take(object: &mut Map<String, Value>, path: &str) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::intake::OnBad;
     use super::*;
+    use crate::document::Totals;
+    use crate::source::expand_named;
     use crate::testing::read;
     use proptest::prelude::*;
     use std::io::Write;
+
+    #[test]
+    fn damaged_and_empty_files_cost_what_is_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        let rows = (0..2000).map(|i| format!("{{\"id\":\"{i}\",\"text\":\"{}\"}}\n", i * 7919)).collect::<String>();
+        let whole = zstd::encode_all(rows.as_bytes(), 3).unwrap();
+        let long = format!("{{\"text\":\"{}\"}}\n{{\"text\":\"short\"}}\r\n", "x".repeat(3000));
+        for (name, bytes) in [
+            ("a.jsonl", &b""[..]),
+            ("b.jsonl.gz", b""),
+            ("c.jsonl.zst", b""),
+            ("d.jsonl.zst", &whole[..whole.len() / 2]),
+            ("e.jsonl", long.as_bytes()),
+            ("f.jsonl", b"\xef\xbb\xbf{\"text\":\"bom\"}\r\n"),
+        ] {
+            fs_err::write(dir.path().join(name), bytes).unwrap();
+        }
+        let files = expand_named(&[format!("{}/*", dir.path().display())]).unwrap();
+        let run = |on_bad| {
+            let output = tempfile::tempdir().unwrap();
+            let care = Care { on_bad, max_line_bytes: 1024, ..Care::default() };
+            let imported = read_jsonl(&files, &Fields::default(), care, output.path(), &());
+            imported.map(|imported| (imported, read(output.path())))
+        };
+        let error = run(OnBad::Stop).unwrap_err().to_string();
+        assert!(error.contains("d.jsonl.zst:") && error.contains("the file cannot be read on from here"), "{error}");
+        let (imported, documents) = run(OnBad::Skip).unwrap();
+        assert_eq!(imported.bad, 2);
+        let last: Vec<_> = documents[documents.len() - 2..].iter().map(|d| (d.id.as_str(), d.text.as_str())).collect();
+        assert_eq!(last, [("e.jsonl:2", "short"), ("f.jsonl:1", "bom")]);
+        assert!(documents[..documents.len() - 2].iter().enumerate().all(|(i, d)| d.id == i.to_string()));
+    }
 
     #[test]
     fn other_field_names_and_compressions() {
@@ -121,9 +164,9 @@ mod tests {
         let two = zstd::encode_all(&b"{\"body\":{\"en\":\"two\"},\"source\":\"own\"}"[..], 1).unwrap();
         fs_err::write(dir.path().join("b.jsonl.zst"), two).unwrap();
         let fields = Fields { text: "body.en".into(), id: "n".into(), source: None };
-        let pattern = format!("{}/*.jsonl*", dir.path().display());
-        let totals = read_jsonl(&[&pattern], &fields, output.path(), &()).unwrap();
-        assert_eq!(totals, Totals { documents: 2, bytes: 6 });
+        let files = expand_named(&[format!("{}/*.jsonl*", dir.path().display())]).unwrap();
+        let imported = read_jsonl(&files, &fields, Care::default(), output.path(), &()).unwrap();
+        assert_eq!(imported.kept, Totals { documents: 2, bytes: 6 });
         let documents = read(output.path());
         assert_eq!((documents[0].id.as_str(), documents[1].id.as_str()), ("7", "b.jsonl.zst:1"));
         assert_eq!((documents[0].group("url").unwrap().as_str(), documents[1].source.as_str()), ("u", "own"));
@@ -134,7 +177,8 @@ mod tests {
         let (dir, output) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let path = dir.path().join("a.jsonl");
         fs_err::write(&path, "{\"text\":\"x\"}\n{\"txt\":\"x\"}\n").unwrap();
-        let error = read_jsonl(&[path.display().to_string()], &Fields::default(), output.path(), &()).unwrap_err();
+        let files = expand_named(&[path.display().to_string()]).unwrap();
+        let error = read_jsonl(&files, &Fields::default(), Care::default(), output.path(), &()).unwrap_err();
         assert_eq!(error.to_string(), format!("{}:2: no field `text`; the fields are `txt`", path.display()));
     }
 
