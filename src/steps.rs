@@ -24,7 +24,9 @@ pub mod import_hf;
 pub mod jsonl;
 mod layout;
 pub mod mask_pii;
+pub mod merge;
 pub mod merge_experts;
+pub mod merge_tokens;
 pub mod mix;
 pub mod model;
 pub mod parquet;
@@ -41,6 +43,7 @@ pub mod text;
 pub mod tokenize;
 mod tokens_input;
 pub mod train_tokenizer;
+pub mod warc;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -58,10 +61,12 @@ pub fn standard() -> Registry {
         .with::<jsonl::Jsonl>()
         .with::<dolma::Dolma>()
         .with::<parquet::Parquet>()
+        .with::<warc::Warc>()
         .with::<text::Text>()
         .with::<fetch::Fetch>()
         .with::<shell::Shell>()
         .with::<concat::Concat>()
+        .with::<merge::Merge>()
         .with::<tag::Tag>()
         .with::<dedup::Dedup>()
         .with::<filter::Filter>()
@@ -70,6 +75,7 @@ pub fn standard() -> Registry {
         .with::<split::Split>()
         .with::<train_tokenizer::TrainTokenizer>()
         .with::<tokenize::Tokenize>()
+        .with::<merge_tokens::MergeTokens>()
         .with::<batches::Batches>()
         .with::<import_hf::ImportHf>()
         .with::<pretrain::Pretrain>()

@@ -115,3 +115,94 @@ fn bad_rows_stop_a_step_or_are_set_aside() {
     bench.write("r.rhai", "output(\"rows\", jsonl(\"rows.jsonl\", #{ on_bad: \"quarantin\" }));\n");
     assert!(bench.say(&["run", "r.rhai"]).err.contains("did you mean `quarantine`?"));
 }
+
+/// Names of kinds of the steps that a run executed, sorted.
+fn executed(bench: &Bench, recipe: &str) -> (Vec<String>, crate::bench::Ran) {
+    let ran = bench.run_ok(&[recipe]);
+    let plan: serde_json::Value = serde_json::from_str(&bench.ok(&["plan", recipe, "--json"])).unwrap();
+    let kind = |name: &String| {
+        let step = plan.as_array().unwrap().iter().find(|step| step["step"] == name.as_str()).unwrap();
+        step["kind"].as_str().unwrap().to_owned()
+    };
+    let mut kinds: Vec<_> = ran.executed.iter().map(kind).collect();
+    kinds.sort();
+    (kinds, ran)
+}
+
+#[test]
+fn one_more_file_costs_one_more_shard() {
+    let bench = Bench::new();
+    let shard = |name: &str, range: std::ops::Range<u32>| {
+        let row =
+            |n| format!("{{\"text\":\"Number {n} is said to be the number that comes after {}.\",\"source\":\"s\"}}\n", n - 1);
+        bench.write(&format!("corpus/{name}.jsonl"), &range.map(row).collect::<String>());
+    };
+    shard("a", 1..40);
+    shard("sub/a", 40..70);
+    bench.write("tok/a.txt", &"A number that comes after another number is a number too. ".repeat(20));
+    let sharded = r#"
+let tok = text("tok/*.txt").train_tokenizer(#{ vocab_size: 280 });
+let shards = files("corpus/**/*.jsonl").map(|file| jsonl(file).tag(["gopher"]).filter(|doc| doc.gopher.word_count >= 3));
+let clean = shards.merge();
+let unique = clean.dedup();
+let tokens = shards.map(|shard| shard.tokenize(tok)).merge_tokens();
+output("unique", unique);
+output("tokens", tokens);
+"#;
+    bench.write("r.rhai", sharded);
+    let (kinds, _) = executed(&bench, "r.rhai");
+    assert_eq!(kinds.len(), 2 + 2 * 4 + 3, "{kinds:?}");
+    shard("b", 70..90);
+    let (kinds, ran) = executed(&bench, "r.rhai");
+    assert_eq!(kinds, ["dedup", "filter", "jsonl", "merge", "merge_tokens", "tag", "tokenize"]);
+    // Another sharing out, the same documents and the same token files.
+    let whole = sharded
+        .replace("files(\"corpus/**/*.jsonl\").map(|file| jsonl(file)", "[jsonl(\"corpus/**/*.jsonl\")")
+        .replace("doc.gopher.word_count >= 3));", "doc.gopher.word_count >= 3)];");
+    assert!(whole.contains("[jsonl(") && !whole.contains("files("), "{whole}");
+    bench.write("whole.rhai", &whole);
+    let (_, together) = executed(&bench, "whole.rhai");
+    assert_eq!(together.digests["clean"], ran.digests["clean"]);
+    for (run, to) in [("whole-1", "together"), ("r-2", "apart")] {
+        bench.ok(&["export", "tokens", to, "--run", run]);
+    }
+    let tokens = |dir: &str| std::fs::read(bench.path(dir).join("s-00000.npy")).unwrap();
+    assert!(!tokens("apart").is_empty() && tokens("apart") == tokens("together"));
+    bench.write("none.rhai", "output(\"x\", files(\"nothing/*\").map(|file| jsonl(file)).merge());\n");
+    let said = bench.say(&["run", "none.rhai"]);
+    assert!(said.code == 2 && said.err.contains("no file is called `nothing/*`"), "{}", said.err);
+}
+
+#[test]
+fn conversations_and_parquet_leave_as_files() {
+    let bench = Bench::new();
+    bench.write("tok/a.txt", &"What is two and three? It is five, I would say. ".repeat(20));
+    bench.write(
+        "r.rhai",
+        r#"
+let raw = text("tok/*.txt");
+let tok = raw.train_tokenizer(#{ vocab_size: 300 });
+let chats = problems(12, #{ seed: 3 }).demonstrations();
+let tokens = [raw, chats].tokenize(tok, #{ shuffle: 7 });
+output("raw", raw);
+output("tokens", tokens);
+"#,
+    );
+    bench.run_ok(&["r.rhai"]);
+    bench.ok(&["export", "tokens", "tokens"]);
+    let length = |name: &str| std::fs::metadata(bench.path("tokens").join(name)).unwrap().len();
+    assert_eq!(length("token_ids_part_chats_0000.npy"), 2 * length("labels_mask_part_chats_0000.npy"));
+    let mask = std::fs::read(bench.path("tokens/labels_mask_part_chats_0000.npy")).unwrap();
+    let ids = std::fs::read(bench.path("tokens/token_ids_part_chats_0000.npy")).unwrap();
+    let ends = plain(&bench.path("tokens/token_ids_part_chats_0000.csv.gz"));
+    assert_eq!(ends.lines().count(), 12);
+    // Each conversation begins untrained and ends with an end of text that is trained on.
+    for row in ends.lines() {
+        let mut numbers = row.split(',').map(|field| field.parse::<usize>().unwrap_or(usize::MAX));
+        let (start, end) = (numbers.next().unwrap(), numbers.next().unwrap());
+        assert_eq!((mask[start], mask[end - 1], &ids[2 * end - 2..2 * end]), (0, 1, &[0u8, 0][..]), "{row}");
+    }
+    bench.ok(&["export", "raw", "--format", "parquet", "--out", "rows"]);
+    let count = bench.ok(&["sql", "select count(*) as n from 'rows/*.parquet' where text like 'What is%'", "--format", "csv"]);
+    assert!(count.trim().ends_with('1'), "{count}");
+}

@@ -7,6 +7,7 @@
 mod dolma;
 mod export;
 mod lines;
+mod parquet;
 mod read;
 mod write;
 
@@ -17,10 +18,11 @@ use std::collections::BTreeMap;
 pub(crate) use dolma::AttributeRows;
 pub use export::{DolmaExport, Exported, export_dolma};
 pub use lines::InputFile;
-pub(crate) use lines::{Fault, KEPT_BYTES, LineBatch, LineReader};
+pub(crate) use lines::{Fault, KEPT_BYTES, LineBatch, LineReader, open_decoded};
+pub use parquet::export_parquet;
 pub use read::{Batch, DocumentReader, document_files, read_documents};
-pub(crate) use read::{named, relative_name};
-pub use write::{DocumentWriter, MAX_PART_BYTES};
+pub(crate) use read::{named, read_document_files, relative_name};
+pub use write::{DocumentWriter, MAX_PART_BYTES, merge_documents};
 
 /// Attributes by key `<experiment>__<tagger>__<type>`, each a list of spans in the order they were found.
 pub type Attributes = BTreeMap<String, Vec<Span>>;

@@ -11,6 +11,7 @@ pub mod lockfile;
 pub mod parquet;
 mod rust_docs;
 pub mod text;
+pub mod warc;
 
 use crate::document::{InputFile, relative_name};
 use crate::error::DataError;

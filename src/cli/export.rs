@@ -1,9 +1,9 @@
 //! `workbench export`: copies an artifact out of the store. A checkpoint becomes what `transformers` loads, in a chosen precision
-//! and in files of a chosen size; training state is left behind unless asked for. Documents become what the Dolma toolkit keeps.
+//! and in files of a chosen size; training state is left behind unless asked for. Documents become what the Dolma toolkit keeps, or parquet.
 
 use std::path::{Path, PathBuf};
 
-use data::document::{DolmaExport, export_dolma};
+use data::document::{DolmaExport, export_dolma, export_parquet};
 use fs_err as fs;
 use lm::checkpoint::{Checkpoint, ExportOptions, Precision};
 
@@ -20,6 +20,8 @@ enum Format {
     All,
     /// What the Dolma toolkit keeps of documents: `documents/*.jsonl.gz` and `attributes/NAME/*.jsonl.gz`.
     Dolma,
+    /// Documents as parquet files, metadata and attributes as JSON text.
+    Parquet,
 }
 
 /// How weights are stored.
@@ -105,6 +107,8 @@ pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<(), CliError> {
         let like = arguments.like.as_deref();
         let how = DolmaExport { experiment: arguments.experiment.as_deref(), taggers: &arguments.taggers, like };
         export_dolma(&from, &partial, how, &()).map_err(|error| CliError::user(error.to_string()))?;
+    } else if arguments.format == Format::Parquet {
+        export_parquet(&from, &partial, &()).map_err(|error| CliError::user(error.to_string()))?;
     } else if arguments.format == Format::Hf && from.join("config.json").exists() {
         model(&from, &partial, arguments)?;
     } else {

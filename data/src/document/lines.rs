@@ -247,7 +247,7 @@ fn read_line(reader: &mut dyn BufRead, into: &mut Vec<u8>, limit: usize) -> std:
 }
 
 /// Opens a file and undoes the compression its extension names. `taken` counts stored bytes.
-fn open_decoded(path: &Path, taken: &Arc<AtomicU64>) -> Result<Box<dyn BufRead + Send>, DataError> {
+pub(crate) fn open_decoded(path: &Path, taken: &Arc<AtomicU64>) -> Result<Box<dyn BufRead + Send>, DataError> {
     let file = Counted { inner: fs_err::File::open(path)?.into_parts().0, taken: taken.clone() };
     if file.inner.metadata()?.len() == 0 {
         // No frame of any format, and no line either.

@@ -29,7 +29,12 @@ pub struct DocumentReader {
 ///
 /// Fails with [`DataError::Nothing`] when there are none.
 pub fn read_documents(dir: &Path) -> Result<DocumentReader, DataError> {
-    Ok(DocumentReader { lines: LineReader::open(named(dir, document_files(dir)?), usize::MAX)? })
+    read_document_files(named(dir, document_files(dir)?))
+}
+
+/// Opens files of documents, in the order given.
+pub(crate) fn read_document_files(files: Vec<InputFile>) -> Result<DocumentReader, DataError> {
+    Ok(DocumentReader { lines: LineReader::open(files, usize::MAX)? })
 }
 
 impl DocumentReader {

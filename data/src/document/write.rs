@@ -3,6 +3,8 @@
 
 use super::{Document, Totals};
 use crate::error::DataError;
+use crate::observe::Observer;
+use crate::transform::for_each_batch;
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 
@@ -59,6 +61,15 @@ impl DocumentWriter {
         self.buffer.clear();
         Ok(())
     }
+}
+
+/// Writes the documents of all inputs, in their order, to `output`: the same bytes however documents are shared out among inputs.
+pub fn merge_documents(inputs: &[&Path], output: &Path, observer: &dyn Observer) -> Result<Totals, DataError> {
+    let mut writer = DocumentWriter::create(output)?;
+    for input in inputs {
+        for_each_batch(input, observer, |batch| writer.write(&batch.documents))?;
+    }
+    writer.finish()
 }
 
 /// One zstandard frame. All bytes are given in one call: the frame is then the same however they were gathered.
