@@ -62,7 +62,8 @@ fn tagged_documents_leave_as_dolma_wrote_them() {
         let file = format!("attributes/{tagger}/sample.jsonl.gz");
         assert!(plain(&bench.path("again").join(&file)) == plain(&bench.path("out").join(&file)), "{file}");
     }
-    let experiment = ["export", "tagged", "--format", "dolma", "--out", "exp", "--experiment", "one", "--tagger", "c4_v2"];
+    let experiment =
+        ["export", "tagged", "--format", "dolma", "--out", "exp", "--experiment", "one", "--tagger", "c4_v2", "-r", "r-1"];
     bench.ok(&experiment);
     let rows = plain(&bench.path("exp/attributes/one/part-00000.jsonl.gz"));
     assert!(rows.starts_with("{\"id\":\"edge-000\",\"attributes\":{\"one__c4_v2__"), "{}", &rows[..80]);
@@ -96,7 +97,7 @@ fn bad_rows_stop_a_step_or_are_set_aside() {
     bench.write("r.rhai", "output(\"rows\", jsonl(\"rows.jsonl\"));\n");
     let ran = bench.run(&["r.rhai"]);
     assert!(
-        ran.failed.values().next().unwrap().contains("rows.jsonl:2: no field `text`; the fields are `txt`"),
+        ran.failed.values().next().unwrap().contains("rows.jsonl:2: no field `text`; the fields are `id`, `txt`"),
         "{:?}",
         ran.failed
     );

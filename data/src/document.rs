@@ -4,6 +4,7 @@
 //! A *documents artifact* is a directory of `part-NNNNN.jsonl.zst` files, one JSON object a line. Attributes that taggers found
 //! are kept inline under `attributes`, as Dolma's span lists, so that a document and what is known about it never part.
 
+mod census;
 mod dolma;
 mod export;
 mod lines;
@@ -15,7 +16,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-pub(crate) use dolma::AttributeRows;
+pub use census::{Census, census};
+pub(crate) use dolma::{AttributeRows, parse_row};
 pub use export::{DolmaExport, Exported, export_dolma};
 pub use lines::InputFile;
 pub(crate) use lines::{Fault, KEPT_BYTES, LineBatch, LineReader, open_decoded};

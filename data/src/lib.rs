@@ -32,6 +32,7 @@ pub mod shard;
 pub mod problem;
 
 mod error;
+pub mod fuzz;
 mod hash;
 mod observe;
 #[cfg(test)]

@@ -61,7 +61,7 @@ impl Step for Tokenize {
     fn about() -> About {
         About {
             name: "tokenize",
-            version: 1,
+            version: 2,
             doc: "Writes headerless little-endian token files (uint16, or uint32 for large vocabularies) and document offsets, a set for \
                   each source, every document ending with EOS; the tokenizer goes along. Conversations become `token_ids_part_*.npy` with \
                   `labels_mask_part_*.npy` beside them, true on what assistants say. A run that was interrupted goes on after the last \
