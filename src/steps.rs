@@ -18,6 +18,7 @@ pub mod dedup_attributes;
 pub mod dedup_substrings;
 pub mod demonstrations;
 pub mod drop_repetitive;
+pub mod dolma;
 pub mod evaluate;
 pub mod exercises;
 pub mod fetch;
@@ -27,8 +28,10 @@ pub mod import_hf;
 pub mod jsonl;
 mod layout;
 pub mod mask_pii;
+pub mod merge;
 pub mod merge_experts;
 pub mod minhash;
+pub mod merge_tokens;
 pub mod mix;
 pub mod model;
 pub mod parquet;
@@ -48,6 +51,7 @@ pub mod tokenize;
 mod tokens_input;
 pub mod train_tokenizer;
 pub mod upsample;
+pub mod warc;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -63,11 +67,14 @@ pub fn standard() -> Registry {
     Registry::new()
         .with::<cargo_crates::CargoCrates>()
         .with::<jsonl::Jsonl>()
+        .with::<dolma::Dolma>()
         .with::<parquet::Parquet>()
+        .with::<warc::Warc>()
         .with::<text::Text>()
         .with::<fetch::Fetch>()
         .with::<shell::Shell>()
         .with::<concat::Concat>()
+        .with::<merge::Merge>()
         .with::<tag::Tag>()
         .with::<dedup::Dedup>()
         .with::<seen::Seen>()
@@ -84,6 +91,7 @@ pub fn standard() -> Registry {
         .with::<split::Split>()
         .with::<train_tokenizer::TrainTokenizer>()
         .with::<tokenize::Tokenize>()
+        .with::<merge_tokens::MergeTokens>()
         .with::<batches::Batches>()
         .with::<import_hf::ImportHf>()
         .with::<pretrain::Pretrain>()

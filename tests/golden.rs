@@ -7,8 +7,22 @@ use crate::bench::repository;
 use crate::training;
 
 /// Kinds whose artifacts are bytes that do not depend on the processor.
-const BYTES: [&str; 10] =
-    ["text", "tag", "dedup", "split", "train_tokenizer", "tokenize", "problems", "demonstrations", "exercises", "filter"];
+const BYTES: [&str; 14] = [
+    "text",
+    "dolma",
+    "warc",
+    "tag",
+    "dedup",
+    "split",
+    "train_tokenizer",
+    "tokenize",
+    "problems",
+    "demonstrations",
+    "exercises",
+    "filter",
+    "merge",
+    "merge_tokens",
+];
 
 #[test]
 fn kinds_make_what_they_made() {
@@ -18,10 +32,21 @@ let better = raw.tag(["pii", "c4", "language"]).filter(|doc| doc.text.len() > 10
 let rows = jsonl("rows.jsonl");
 let blend = [better, rows].mix(#{ notes: 0.5, rows: 0.5 }, #{ max_repetition: 20.0 });
 let drills = problems(8, #{ seed: 9 }).exercises();
+let corpus = dolma("corpus/documents/**", #{ attributes: "corpus/attributes/**" });
+let pages = warc("pages.warc");
+let whole = [corpus, rows, pages].merge();
+let ids = [rows.tokenize(tok), drills.tokenize(tok)].merge_tokens(#{ max_size: 40 });
 output("blend", blend);
+output("whole", whole);
+output("ids", ids);
 output("drills", drills);
 "#;
     bench.write("rows.jsonl", "{\"id\":\"a\",\"text\":\"Write to me at someone@example.org, please do.\",\"source\":\"rows\"}\n");
+    bench.write("corpus/documents/a.jsonl", "{\"id\":\"a\",\"text\":\"One.\",\"source\":\"s\"}\n");
+    bench.write("corpus/attributes/t/a.jsonl", "{\"id\":\"a\",\"attributes\":{\"t__t__n\":[[0,4,0.5]]},\"source\":\"s\"}\n");
+    let page = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<h1>Title</h1><p>Some &eacute; text.</p>";
+    let head = format!("WARC/1.0\r\nWARC-Type: response\r\nContent-Length: {}\r\n\r\n", page.len());
+    bench.write("pages.warc", &format!("{head}{page}\r\n\r\n"));
     bench.write("r.rhai", &format!("{}{more}", training::TINY));
     let ran = bench.run_ok(&["r.rhai"]);
     let plan: serde_json::Value = serde_json::from_str(&bench.ok(&["plan", "r.rhai", "--json"])).unwrap();

@@ -3,6 +3,7 @@
 
 mod bench;
 mod commands;
+mod corpus;
 mod device;
 mod engine;
 mod errors;

@@ -4,8 +4,12 @@
 //! A *documents artifact* is a directory of `part-NNNNN.jsonl.zst` files, one JSON object a line. Attributes that taggers found
 //! are kept inline under `attributes`, as Dolma's span lists, so that a document and what is known about it never part.
 
-mod attributes;
+mod census;
+mod dolma;
+mod export;
+mod lines;
 mod map;
+mod parquet;
 pub(crate) mod raw;
 mod read;
 mod write;
@@ -13,12 +17,17 @@ mod write;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-pub use attributes::{export_attributes, join_attributes};
+pub use census::{Census, census};
+pub(crate) use dolma::{AttributeRows, parse_row};
+pub use export::{DolmaExport, Exported, export_dolma};
+pub use lines::InputFile;
+pub(crate) use lines::{Fault, KEPT_BYTES, LineBatch, LineReader, open_decoded};
 pub use map::Attributes;
+pub use parquet::export_parquet;
 pub use read::{Batch, DocumentReader, document_files, read_documents};
-pub(crate) use read::{LineBatch, LineReader, relative_name};
+pub(crate) use read::{named, read_document_files, relative_name};
 pub(crate) use write::compress;
-pub use write::{DocumentWriter, MAX_PART_BYTES};
+pub use write::{DocumentWriter, MAX_PART_BYTES, merge_documents};
 
 /// A scored stretch of a document's text, as `[start, end, score]` in JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

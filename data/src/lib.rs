@@ -36,6 +36,7 @@ pub mod shard;
 pub mod problem;
 
 mod error;
+pub mod fuzz;
 mod hash;
 mod observe;
 #[cfg(test)]

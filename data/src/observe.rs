@@ -18,6 +18,11 @@ pub trait Observer: Sync {
         let _ = (name, value);
     }
 
+    /// A line for people, such as what is wrong with a row that is left out.
+    fn note(&self, line: &str) {
+        let _ = line;
+    }
+
     /// Polled between batches; once true the operation returns [`DataError::Cancelled`].
     fn should_stop(&self) -> bool {
         false

@@ -6,22 +6,24 @@
 //! tokens.json              dtype, vocabulary size, end-of-text id, tokenizer digest; per source: files, tokens, documents, bytes
 //! <source>-NNNNN.npy       little-endian uint16 (vocabulary up to 65,536) or uint32 ids, no header; every document ends with EOS
 //! <source>-NNNNN.csv.gz    start,end,id,src,loc of every document in that file: token offsets, id, document file, line
+//!
+//! token_ids_part_chats_NNNN.npy, .csv.gz    the same of conversations, one document each
+//! labels_mask_part_chats_NNNN.npy           one byte per id: 1 where it is trained on, as OLMo-core reads label masks
 //! ```
 //! Every source has its own files, so that held-out loss can be told by source, in bits per byte.
 
+mod merge;
+mod piece;
 mod read;
+mod tokenize;
 mod write;
 
 use crate::document::Totals;
-use crate::error::DataError;
-use crate::observe::Observer;
-use crate::tokenizer::Tokenizer;
-use crate::transform::for_each_batch;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
 
+pub use merge::merge_tokens;
 pub use read::TokenFiles;
+pub use tokenize::{CHATS, Chats, Encoded, TokenizeOptions, tokenize};
 pub use write::{DocumentPlace, TokenWriter};
 
 /// How an id is stored.
@@ -47,6 +49,22 @@ impl Dtype {
             Dtype::Uint32 => 4,
         }
     }
+
+    /// Appends ids as they are stored.
+    fn encode(self, ids: &[u32], bytes: &mut Vec<u8>) {
+        match self {
+            Dtype::Uint16 => bytes.extend(ids.iter().flat_map(|&id| (id as u16).to_le_bytes())),
+            Dtype::Uint32 => bytes.extend(ids.iter().flat_map(|&id| id.to_le_bytes())),
+        }
+    }
+
+    /// The ids of whole stored ids.
+    fn decode(self, bytes: &[u8]) -> Vec<u32> {
+        match self {
+            Dtype::Uint16 => bytes.chunks_exact(2).map(|b| u32::from(u16::from_le_bytes([b[0], b[1]]))).collect(),
+            Dtype::Uint32 => bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+        }
+    }
 }
 
 /// One token file.
@@ -56,6 +74,9 @@ pub struct TokenFile {
     pub name: String,
     /// Number of ids in it.
     pub tokens: u64,
+    /// The name of its label mask, if it has one: a byte per id, 1 where it is trained on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask: Option<String>,
 }
 
 /// The files of one source, and what they hold.
@@ -102,38 +123,6 @@ impl TokensMeta {
         }
         totals
     }
-}
-
-/// Tokenises the documents of `inputs` into `output`, in parallel and in order. Documents of nothing but space are left out; other
-/// texts are encoded as they are, from the first byte to the last.
-pub fn tokenize(
-    inputs: &[&Path],
-    tokenizer: &Tokenizer,
-    output: &Path,
-    observer: &dyn Observer,
-) -> Result<TokensMeta, DataError> {
-    let mut writer = TokenWriter::create(output, tokenizer.vocab_size(), tokenizer.eos(), tokenizer.digest()?)?;
-    for input in inputs {
-        for_each_batch(input, observer, |batch| {
-            let ids: Vec<Result<Vec<u32>, DataError>> = batch
-                .documents
-                .par_iter()
-                .map_init(|| tokenizer.encoder(), |encoder, document| encoder.encode(&document.text))
-                .collect();
-            for ((document, ids), line) in batch.documents.iter().zip(ids).zip(&batch.lines) {
-                if document.text.trim().is_empty() {
-                    continue;
-                }
-                let place = DocumentPlace { id: &document.id, src: &batch.file, loc: *line, bytes: document.text.len() as u64 };
-                writer.write(&document.source, &ids?, place)?;
-            }
-            Ok(())
-        })?;
-    }
-    let meta = writer.finish()?;
-    observer.metric("tokens", meta.tokens() as f64);
-    observer.metric("bytes_per_token", meta.totals().bytes as f64 / meta.tokens().max(1) as f64);
-    Ok(meta)
 }
 
 #[cfg(test)]

@@ -2,15 +2,20 @@
 //! Knows file formats; does not judge texts.
 
 pub mod crates;
+pub mod dolma;
 pub mod fetch;
 pub mod hub;
+mod intake;
 pub mod jsonl;
 pub mod lockfile;
 pub mod parquet;
 mod rust_docs;
 pub mod text;
+pub mod warc;
 
+use crate::document::{InputFile, relative_name};
 use crate::error::DataError;
+pub use intake::{Care, Duplicates, Imported, OnBad, QUARANTINE};
 use std::path::{Path, PathBuf};
 
 /// All files that glob patterns match, sorted by path, each once. Directories are not files.
@@ -36,6 +41,13 @@ pub fn expand(patterns: &[impl AsRef<str>]) -> Result<Vec<PathBuf>, DataError> {
     files.sort();
     files.dedup();
     Ok(files)
+}
+
+/// [`expand`], each file named by its path below the directory that all share.
+pub fn expand_named(patterns: &[impl AsRef<str>]) -> Result<Vec<InputFile>, DataError> {
+    let files = expand(patterns)?;
+    let base = common_base(&files);
+    Ok(files.into_iter().map(|path| InputFile { name: relative_name(&base, &path), path }).collect())
 }
 
 /// A pattern that matches exactly this path.

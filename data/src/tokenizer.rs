@@ -5,14 +5,18 @@
 //! ordinary tokens, never the special one. Templates that need special tokens use [`Tokenizer::encode_special`].
 
 mod bytes;
+mod merges;
 mod pretokenize;
 mod train;
 mod words;
 
 use crate::error::DataError;
+use merges::Merges;
+use pretokenize::Splits;
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokenizers::models::ModelWrapper;
 use words::WordEncoder;
 
@@ -34,13 +38,15 @@ pub struct Tokenizer {
     vocab_size: usize,
     eos: u32,
     pad: u32,
+    bos: Option<u32>,
 }
 
 /// How text without special tokens is encoded.
 #[derive(Clone)]
 enum Plain {
-    /// Words are found by our scanner and looked up in a cache; the library's model encodes those not met before.
-    Words(Digits),
+    /// Words are found by our scanner and looked up in a cache; those not met before are merged by tables of our own, or encoded by the
+    /// library's model where there are none. The tables are made when they are first needed.
+    Words(Splits, Arc<OnceLock<Option<Merges>>>),
     /// The library does everything, with special tokens taken for text.
     Library(Box<tokenizers::Tokenizer>),
 }
@@ -84,12 +90,13 @@ impl Tokenizer {
             DataError::format(&file, "it has no end-of-text token; name one as `eos_token` in a tokenizer_config.json beside it")
         })?;
         let pad = find(named("pad_token"), &[PAD, "<|padding|>", "<pad>", "[PAD]"]).unwrap_or(eos);
-        Ok(Tokenizer::new(inner, eos, pad))
+        let bos = find(named("bos_token"), &["<|begin_of_text|>", "<s>", "<bos>"]);
+        Ok(Tokenizer { bos, ..Tokenizer::new(inner, eos, pad) })
     }
 
     fn new(inner: tokenizers::Tokenizer, eos: u32, pad: u32) -> Tokenizer {
         let plain = match pretokenize::recognise(&inner) {
-            Some(digits) => Plain::Words(digits),
+            Some(splits) => Plain::Words(splits, Arc::default()),
             None => {
                 let mut text_only = inner.clone();
                 text_only.set_encode_special_tokens(true);
@@ -99,7 +106,7 @@ impl Tokenizer {
         let added: BTreeSet<u32> = inner.get_added_tokens_decoder().into_keys().collect();
         // The library counts tokens, and ids may have gaps.
         let vocab_size = inner.get_vocab(true).into_values().max().map_or(0, |max| max as usize + 1);
-        Tokenizer { inner, plain, added, vocab_size, eos, pad }
+        Tokenizer { inner, plain, added, vocab_size, eos, pad, bos: None }
     }
 
     /// Writes `tokenizer.json`, `tokenizer_config.json` and `special_tokens_map.json` to a directory, as `transformers` reads them.
@@ -159,7 +166,8 @@ impl Tokenizer {
 
     /// The ids of many texts, in their order; encoded in parallel.
     pub fn encode_batch(&self, texts: &[&str]) -> Result<Vec<Vec<u32>>, DataError> {
-        texts.par_iter().map_init(|| self.encoder(), |encoder, text| encoder.encode(text)).collect()
+        let encoders = self.encoders();
+        texts.par_iter().map_init(|| encoders.borrow(), |encoder, text| encoder.encode(text)).collect()
     }
 
     /// The ids of a text in which the names of special tokens stand for those tokens. Nothing is added at either end.
@@ -192,23 +200,69 @@ impl Tokenizer {
         Ok(sample.len() as f64 / ids.len().max(1) as f64)
     }
 
+    /// The token that begins a text, by the name that a `tokenizer_config.json` gave it or by the usual ones.
+    pub fn bos(&self) -> Option<u32> {
+        self.bos
+    }
+
     /// An encoder that remembers words; one per thread.
-    pub(crate) fn encoder(&self) -> Encoder<'_> {
+    fn encoder(&self) -> Encoder<'_> {
         match &self.plain {
-            Plain::Words(digits) => Encoder::Words(Box::new(WordEncoder::new(self.inner.get_model(), *digits))),
+            Plain::Words(splits, merges) => {
+                let merges = merges.get_or_init(|| Merges::of(self.inner.get_model())).as_ref();
+                Encoder::Words(Box::new(WordEncoder::new(self.inner.get_model(), merges, *splits)))
+            }
             Plain::Library(inner) => Encoder::Library(inner),
         }
+    }
+
+    /// Encoders for threads, which keep what they remember from one text to the next.
+    pub(crate) fn encoders(&self) -> Encoders<'_> {
+        Encoders { tokenizer: self, idle: Mutex::new(Vec::new()) }
+    }
+}
+
+/// Encoders that threads borrow and give back.
+pub(crate) struct Encoders<'a> {
+    tokenizer: &'a Tokenizer,
+    idle: Mutex<Vec<Encoder<'a>>>,
+}
+
+impl<'a> Encoders<'a> {
+    /// An encoder that nobody else uses, until it is dropped.
+    pub(crate) fn borrow(&self) -> Borrowed<'a, '_> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Borrowed { encoder: Some(idle.unwrap_or_else(|| self.tokenizer.encoder())), home: self }
+    }
+}
+
+/// See [`Encoders::borrow`].
+pub(crate) struct Borrowed<'a, 'b> {
+    encoder: Option<Encoder<'a>>,
+    home: &'b Encoders<'a>,
+}
+
+impl Borrowed<'_, '_> {
+    /// The ids of a text, without any special token.
+    pub(crate) fn encode(&mut self, text: &str) -> Result<Vec<u32>, DataError> {
+        self.encoder.as_mut().expect("it is given back on drop only").encode(text)
+    }
+}
+
+impl Drop for Borrowed<'_, '_> {
+    fn drop(&mut self) {
+        self.home.idle.lock().unwrap_or_else(PoisonError::into_inner).extend(self.encoder.take());
     }
 }
 
 /// Encodes texts one after another.
-pub(crate) enum Encoder<'a> {
+enum Encoder<'a> {
     Words(Box<WordEncoder<'a, ModelWrapper>>),
     Library(&'a tokenizers::Tokenizer),
 }
 
 impl Encoder<'_> {
-    pub(crate) fn encode(&mut self, text: &str) -> Result<Vec<u32>, DataError> {
+    fn encode(&mut self, text: &str) -> Result<Vec<u32>, DataError> {
         match self {
             Encoder::Words(words) => words.encode(text),
             Encoder::Library(inner) => Ok(inner.encode_fast(text, false).map_err(library)?.get_ids().to_vec()),

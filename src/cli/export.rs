@@ -1,8 +1,9 @@
 //! `workbench export`: copies an artifact out of the store. A checkpoint becomes what `transformers` loads, in a chosen precision
-//! and in files of a chosen size; training state is left behind unless asked for.
+//! and in files of a chosen size; training state is left behind unless asked for. Documents become what the Dolma toolkit keeps, or parquet.
 
 use std::path::{Path, PathBuf};
 
+use data::document::{DolmaExport, export_dolma, export_parquet};
 use fs_err as fs;
 use lm::checkpoint::{Checkpoint, ExportOptions, Precision};
 
@@ -17,6 +18,10 @@ enum Format {
     Hf,
     /// Every file as it is, optimiser state included.
     All,
+    /// What the Dolma toolkit keeps of documents: `documents/*.jsonl.gz` and `attributes/NAME/*.jsonl.gz`.
+    Dolma,
+    /// Documents as parquet files, metadata and attributes as JSON text.
+    Parquet,
 }
 
 /// How weights are stored.
@@ -36,7 +41,11 @@ pub(super) struct Arguments {
     /// A step's or output's name, or the beginning of a key.
     what: String,
     /// Folder to make; it must not exist.
-    to: PathBuf,
+    #[arg(required_unless_present = "out")]
+    to: Option<PathBuf>,
+    /// Folder to make, if it is not given after the artifact.
+    #[arg(long, value_name = "DIR", conflicts_with = "to")]
+    out: Option<PathBuf>,
     /// The run; the latest when left out.
     #[arg(long, short)]
     run: Option<String>,
@@ -49,6 +58,15 @@ pub(super) struct Arguments {
     /// Largest file of weights, such as 5GB or 200MB; a model that is larger is cut, with an index.
     #[arg(long, value_name = "SIZE", default_value = "50GB", value_parser = parse_size)]
     shard_size: u64,
+    /// With `--format dolma`: one attribute file for all taggers, under this name.
+    #[arg(long, value_name = "NAME")]
+    experiment: Option<String>,
+    /// With `--format dolma`: a tagger whose attributes are written; all that left any, unless given. Can be repeated.
+    #[arg(long = "tagger", value_name = "NAME")]
+    taggers: Vec<String>,
+    /// With `--format dolma`: the folder of the documents that the artifact was made of; files are cut and named like its.
+    #[arg(long, value_name = "DIR")]
+    like: Option<PathBuf>,
 }
 
 /// Bytes of a size as people and `transformers` write it.
@@ -74,22 +92,31 @@ pub(super) fn run(arguments: &Arguments, home: &Home) -> Result<(), CliError> {
     let id = state.find(&arguments.what)?;
     let store = home.open_store()?;
     let from = store.artifact(&state.digest(id)?);
-    if arguments.to.exists() {
-        return Err(CliError::user(format!("{} exists", arguments.to.display())).hint("name a folder that does not exist"));
+    let Some(to) = arguments.to.as_ref().or(arguments.out.as_ref()) else {
+        return Err(CliError::user("no folder is named").hint("give one after the artifact, or as --out DIR"));
+    };
+    if to.exists() {
+        return Err(CliError::user(format!("{} exists", to.display())).hint("name a folder that does not exist"));
     }
-    let partial = arguments.to.with_extension("partial");
+    let partial = to.with_extension("partial");
     if partial.exists() {
         fs::remove_dir_all(&partial)?;
     }
     fs::create_dir_all(&partial)?;
-    if arguments.format == Format::Hf && from.join("config.json").exists() {
+    if arguments.format == Format::Dolma {
+        let like = arguments.like.as_deref();
+        let how = DolmaExport { experiment: arguments.experiment.as_deref(), taggers: &arguments.taggers, like };
+        export_dolma(&from, &partial, how, &()).map_err(|error| CliError::user(error.to_string()))?;
+    } else if arguments.format == Format::Parquet {
+        export_parquet(&from, &partial, &()).map_err(|error| CliError::user(error.to_string()))?;
+    } else if arguments.format == Format::Hf && from.join("config.json").exists() {
         model(&from, &partial, arguments)?;
     } else {
         copy(&from, &partial, arguments.format == Format::All)?;
     }
     let bytes = size(&partial)?;
-    fs::rename(&partial, &arguments.to)?;
-    terminal::note(&format!("{} of {} in {}", figures::size(bytes), arguments.what, arguments.to.display()));
+    fs::rename(&partial, to)?;
+    terminal::note(&format!("{} of {} in {}", figures::size(bytes), arguments.what, to.display()));
     Ok(())
 }
 

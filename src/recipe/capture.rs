@@ -58,6 +58,7 @@ const PURE: &[&str] = &[
     "needs",
     "output",
     "param",
+    "files",
     "call",
     "curry",
 ];

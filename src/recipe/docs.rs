@@ -22,6 +22,11 @@ const BUILTINS: &[(&str, &str)] = &[
         "Makes an artifact a result of the recipe: what it needs is run. A list gives `name-1`, `name-2`, ...",
     ),
     (
+        "files(pattern)",
+        "The files a pattern names, sorted, for steps of one file each: `files(\"web/*.gz\").map(|file| jsonl(file))`. One more file \
+         is then one more step.",
+    ),
+    (
         "artifact.named(name)",
         "Names the step. Without it, the variable that first holds the artifact names it. Names are in no key.",
     ),

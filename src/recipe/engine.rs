@@ -1,4 +1,4 @@
-//! The engine of one evaluation: kinds, `param`, `output`, and what handles can do. It does not know how a call is read.
+//! The engine of one evaluation: kinds, `param`, `files`, `output`, and what handles can do. It does not know how a call is read.
 
 use std::any::TypeId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +49,7 @@ pub(super) fn build(border: &Arc<Border>, signatures: Vec<Signature>, settings: 
     }
     engine.register_static_module(STEPS, steps.into());
     parameters(&mut engine, border, settings);
+    listing(&mut engine, border);
     outputs(&mut engine, border);
     handles(&mut engine, border);
     notes(&mut engine, border);
@@ -138,6 +139,25 @@ fn parameters(engine: &mut Engine, border: &Arc<Border>, settings: BTreeMap<Stri
             Ok(to_dynamic(&ask(&mut border.session.lock(), &settings, asked)))
         });
     }
+}
+
+/// `files(pattern)`: the files a pattern names, sorted, each as a pattern that names it alone.
+fn listing(engine: &mut Engine, border: &Arc<Border>) {
+    let border = border.clone();
+    engine.register_raw_fn("files", [TypeId::of::<ImmutableString>()], move |context, arguments| -> Result<Array> {
+        let arguments = values(arguments);
+        let site = site_of(&border, &context);
+        let pattern = arguments[0].clone().into_string().unwrap_or_default();
+        let message = match border.outside.glob(&pattern) {
+            Ok(found) if found.is_empty() => {
+                format!("no file is called `{pattern}`; names are relative to the recipe's folder")
+            }
+            Ok(found) => return Ok(found.into_iter().map(|file| Dynamic::from(glob::Pattern::escape(&file.path))).collect()),
+            Err(error) => error.to_string(),
+        };
+        border.session.lock().mistake(Mistake::new(site, message));
+        Ok(Array::new())
+    });
 }
 
 fn outputs(engine: &mut Engine, border: &Arc<Border>) {

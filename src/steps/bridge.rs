@@ -30,6 +30,9 @@ impl Observer for DataObserver<'_> {
     fn metric(&self, name: &str, value: f64) {
         self.reporter.metrics(self.at.load(Ordering::Relaxed), BTreeMap::from([(name.to_owned(), value)]));
     }
+    fn note(&self, line: &str) {
+        self.reporter.log(line);
+    }
     fn should_stop(&self) -> bool {
         self.reporter.should_stop()
     }
@@ -58,20 +61,14 @@ impl From<serde_json::Error> for StepError {
 
 /// What a set of documents holds: documents and bytes in all and by source, documents by licence.
 pub(super) fn census(dir: &Path) -> Result<Closing, DataError> {
-    let mut closing = Closing::from([("documents".into(), 0.0), ("bytes".into(), 0.0)]);
-    let mut add = |name: String, value: f64| *closing.entry(name).or_default() += value;
-    for batch in data::document::read_documents(dir)? {
-        for document in batch?.documents {
-            let bytes = document.text.len() as f64;
-            add("documents".into(), 1.0);
-            add("bytes".into(), bytes);
-            add(format!("source/{}", document.source), 1.0);
-            add(format!("bytes/{}", document.source), bytes);
-            if let Some(licence) = document.metadata.get("license").and_then(|value| value.as_str()) {
-                add(format!("licence/{licence}"), 1.0);
-            }
-        }
+    let census = data::document::census(dir)?;
+    let totals = census.totals();
+    let mut closing = Closing::from([("documents".into(), totals.documents as f64), ("bytes".into(), totals.bytes as f64)]);
+    for (source, totals) in census.sources {
+        closing.insert(format!("source/{source}"), totals.documents as f64);
+        closing.insert(format!("bytes/{source}"), totals.bytes as f64);
     }
+    closing.extend(census.licences.into_iter().map(|(licence, documents)| (format!("licence/{licence}"), documents as f64)));
     Ok(closing)
 }
 

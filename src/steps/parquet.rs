@@ -3,8 +3,8 @@
 use data::source::parquet::read_parquet;
 use plan::{Place, Resources};
 
-use super::bridge::{DataObserver, census};
-use super::jsonl::{FILES, Params, patterns};
+use super::bridge::DataObserver;
+use super::jsonl::{FILES, Params, care, closing, named};
 use super::{About, ArtifactType, Closing, Step, StepError, Work};
 
 /// See the module.
@@ -16,7 +16,7 @@ impl Step for Parquet {
     fn about() -> About {
         About {
             name: "parquet",
-            version: 1,
+            version: 2,
             doc: "Documents from the rows of parquet files.",
             ports: FILES,
             positional: &[],
@@ -28,7 +28,9 @@ impl Step for Parquet {
     }
 
     fn run(params: Params, work: &Work<'_>) -> Result<Closing, StepError> {
-        read_parquet(&patterns(work), &params.into(), &work.out, &DataObserver::new(work.reporter, "rows"))?;
-        Ok(census(&work.out)?)
+        let care = care(params.on_bad, params.duplicate_ids, params.max_line_bytes);
+        let observer = DataObserver::new(work.reporter, "bytes");
+        let imported = read_parquet(&named(work, "files")?, &params.into(), care, &work.out, &observer)?;
+        closing(work, imported)
     }
 }

@@ -1,6 +1,6 @@
 //! Problems of evaluation tasks, from rows of JSON. Knows the names that fields go by; does not know what is done with problems.
 
-use crate::document::{LineReader, document_files};
+use crate::document::{LineReader, document_files, named};
 use crate::error::DataError;
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -33,8 +33,8 @@ const TASK: [&str; 5] = ["eval_key", "task", "dataset", "source", "eval"];
 pub fn read_instances(path: &Path, name: &str) -> Result<Vec<Instance>, DataError> {
     let mut found: Vec<Instance> = Vec::new();
     let mut counts = std::collections::BTreeMap::<String, u64>::new();
-    for batch in LineReader::open(path, document_files(path)?)? {
-        let batch = batch?;
+    for batch in LineReader::open(named(path, document_files(path)?), usize::MAX)? {
+        let batch = batch?.strict()?;
         for (index, line) in batch.numbers.iter().enumerate() {
             let wrong = |message: String| DataError::Line { path: batch.path.clone(), line: *line, message };
             let row: Map<String, Value> =

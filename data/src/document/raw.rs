@@ -3,7 +3,7 @@
 //!
 //! A line that stays as it is keeps its bytes, and no field but those asked for is decoded.
 
-use super::{LineBatch, LineReader, Totals, compress, document_files};
+use super::{LineBatch, LineReader, Totals, compress, document_files, named};
 use crate::error::DataError;
 use crate::observe::{Observer, check};
 use rayon::prelude::*;
@@ -11,7 +11,6 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 
 /// Uncompressed bytes after which a part is closed. Parts are compressed beside each other, so they are smaller than those of
@@ -66,41 +65,20 @@ pub(crate) fn decode_all<'a, T: Deserialize<'a> + Send>(batch: &'a LineBatch) ->
     decoded.into_iter().collect()
 }
 
-/// Calls `each` with batches of lines of all files of a directory, in order. With more than one thread the next batch is read and
-/// decompressed meanwhile; two batches are held then.
+/// Calls `each` with batches of lines of all files of a directory, in order; a line that cannot be read is an error.
 pub(crate) fn for_each_lines(
     input: &Path,
     observer: &dyn Observer,
     mut each: impl FnMut(&LineBatch) -> Result<(), DataError>,
 ) -> Result<(), DataError> {
-    let mut reader = LineReader::open(input, document_files(input)?)?;
-    let mut take = |batch: Result<LineBatch, DataError>, (done, total): (u64, u64)| -> Result<(), DataError> {
+    let mut reader = LineReader::open(named(input, document_files(input)?), usize::MAX)?;
+    while let Some(batch) = reader.next() {
         check(observer)?;
-        each(&batch?)?;
+        each(&batch?.strict()?)?;
+        let (done, total) = reader.position();
         observer.progress(done, Some(total));
-        Ok(())
-    };
-    if rayon::current_num_threads() == 1 {
-        while let Some(batch) = reader.next() {
-            take(batch, reader.position())?;
-        }
-        return check(observer);
     }
-    std::thread::scope(|scope| {
-        let (send, receive) = sync_channel(1);
-        scope.spawn(move || {
-            while let Some(batch) = reader.next() {
-                // The other side has stopped at an error.
-                if send.send((batch, reader.position())).is_err() {
-                    break;
-                }
-            }
-        });
-        for (batch, position) in receive {
-            take(batch, position)?;
-        }
-        check(observer)
-    })
+    check(observer)
 }
 
 /// Writes lines as `part-NNNNN.jsonl.zst`, each one zstandard frame; the cut is decided by the lines alone.

@@ -2,10 +2,16 @@
 
 use super::*;
 use crate::document::Document;
+use crate::error::DataError;
+use crate::observe::Observer;
+use crate::problem::{Conversation, Message, Role};
 use crate::testing::{snapshot, threads, write};
-use crate::tokenizer::{TokenizerParams, train_tokenizer};
+use crate::tokenizer::{Tokenizer, TokenizerParams, train_tokenizer};
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 use std::io::Read;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 fn corpus() -> tempfile::TempDir {
     let mut documents: Vec<_> =
@@ -15,10 +21,15 @@ fn corpus() -> tempfile::TempDir {
     write(&documents)
 }
 
+fn encoded(inputs: &[&Path], tokenizer: &Tokenizer, dir: &Path) -> TokensMeta {
+    let progress = tempfile::tempdir().unwrap();
+    tokenize(inputs, None, tokenizer, TokenizeOptions::default(), dir, progress.path(), &()).unwrap()
+}
+
 fn tokenized(dir: &Path) -> (Tokenizer, TokensMeta) {
     let input = corpus();
     let tokenizer = train_tokenizer(&[input.path()], &TokenizerParams::new(270), &()).unwrap();
-    let meta = tokenize(&[input.path()], &tokenizer, dir, &()).unwrap();
+    let meta = encoded(&[input.path()], &tokenizer, dir);
     (tokenizer, meta)
 }
 
@@ -100,4 +111,128 @@ proptest! {
         }
         prop_assert_eq!(files.documents(0..files.len()).unwrap().len(), documents.len());
     }
+}
+
+fn texts(dir: &Path, tokenizer: &Tokenizer) -> Vec<String> {
+    let files = TokenFiles::open(dir).unwrap();
+    let documents = files.documents(0..files.len()).unwrap();
+    documents.into_iter().map(|range| tokenizer.decode(&files.tokens(range).unwrap()).unwrap()).collect()
+}
+
+fn trained(input: &Path) -> Tokenizer {
+    train_tokenizer(&[input], &TokenizerParams::new(270), &()).unwrap()
+}
+
+#[test]
+fn shuffled_within_sources_cut_and_begun() {
+    let input = corpus();
+    let tokenizer = trained(input.path());
+    let run = |shuffle, bos, max_file_tokens| {
+        let (output, progress) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let options = TokenizeOptions { shuffle, bos, max_file_tokens, strip: true };
+        let meta = tokenize(&[input.path()], None, &tokenizer, options, output.path(), progress.path(), &()).unwrap();
+        (meta, texts(output.path(), &tokenizer), snapshot(output.path()))
+    };
+    let (meta, plain, _) = run(None, None, 1 << 30);
+    assert_eq!(plain[0], "the cat 1<|endoftext|>", "it is stripped");
+    let (shuffled_meta, shuffled, bytes) = run(Some(1), None, 1 << 30);
+    assert_eq!((shuffled_meta.tokens(), shuffled_meta.totals()), (meta.tokens(), meta.totals()));
+    // Sources stay apart and in their order; within them the order is another, and another for another seed.
+    let set = |texts: &[String]| texts.iter().cloned().collect::<BTreeSet<_>>();
+    for range in [0..15, 15..16, 16..31] {
+        assert_eq!(set(&plain[range.clone()]), set(&shuffled[range]));
+    }
+    assert_ne!(plain, shuffled);
+    assert_ne!(run(Some(2), None, 1 << 30).1, shuffled);
+    assert_eq!(threads(1, || run(Some(1), None, 1 << 30).2), bytes);
+    let (begun, texts, _) = run(None, Some(1), 20);
+    assert!(texts.iter().all(|text| text.starts_with("<|pad|>")));
+    assert!(begun.sources[0].files.len() > 3 && begun.sources[0].files.iter().all(|file| file.tokens <= 20));
+}
+
+#[test]
+fn an_interrupted_attempt_goes_on_after_its_last_piece() {
+    struct Stop(AtomicU64);
+    impl Observer for Stop {
+        fn should_stop(&self) -> bool {
+            self.0.fetch_add(1, Ordering::Relaxed) >= 2
+        }
+    }
+    let inputs: Vec<_> = (0..4).map(|i| write(&[Document::new(format!("d{i}"), format!("the cat {i}"), "a")])).collect();
+    let paths: Vec<&Path> = inputs.iter().map(tempfile::TempDir::path).collect();
+    let tokenizer = trained(paths[0]);
+    let (whole, output, progress) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    encoded(&paths, &tokenizer, whole.path());
+    let run = |observer: &dyn Observer| {
+        tokenize(&paths, None, &tokenizer, TokenizeOptions::default(), output.path(), progress.path(), observer)
+    };
+    assert!(matches!(run(&Stop(AtomicU64::new(0))), Err(DataError::Cancelled)));
+    let lists = |dir: &Path| snapshot(dir).into_iter().map(|(name, _)| name).filter(|name| name.ends_with(".list")).count();
+    assert_eq!(lists(progress.path()), 2);
+    // The finished pieces are not read again: their documents may be gone.
+    fs_err::write(paths[0].join("part-00000.jsonl.zst"), b"gone").unwrap();
+    run(&()).unwrap();
+    assert_eq!(snapshot(output.path()), snapshot(whole.path()));
+}
+
+#[test]
+fn shards_merge_to_the_token_files_of_the_whole() {
+    let documents: Vec<_> =
+        (0..20).map(|i| Document::new(format!("d,{i}"), format!("the \"cat\" {i}"), ["b", "a"][i % 2])).collect();
+    let (all, halves) = (write(&documents), [write(&documents[..7]), write(&documents[7..])]);
+    let tokenizer = trained(all.path());
+    let (whole, merged) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let meta = encoded(&[all.path()], &tokenizer, whole.path());
+    let shards = halves.each_ref().map(|half| {
+        let dir = tempfile::tempdir().unwrap();
+        encoded(&[half.path()], &tokenizer, dir.path());
+        dir
+    });
+    let paths: Vec<&Path> = shards.iter().map(tempfile::TempDir::path).collect();
+    assert_eq!(merge_tokens(&paths, 1 << 30, merged.path(), &()).unwrap(), meta);
+    let tokens = |dir: &Path| snapshot(dir).into_iter().filter(|(name, _)| !name.ends_with(".csv.gz")).collect::<Vec<_>>();
+    assert_eq!(tokens(merged.path()), tokens(whole.path()));
+    let rows = super::piece::read_sidecar(&merged.path().join("a-00000.csv.gz")).unwrap();
+    assert_eq!((rows.len(), rows[0].2.as_str(), rows[9].3.as_str()), (10, "d,1", "shard-00001/part-00000.jsonl.zst"));
+    let other = train_tokenizer(&[all.path()], &TokenizerParams::new(261), &()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    encoded(&[all.path()], &other, dir.path());
+    let error = merge_tokens(&[paths[0], dir.path()], 9, tempfile::tempdir().unwrap().path(), &()).unwrap_err();
+    assert!(error.to_string().contains("another tokenizer"), "{error}");
+}
+
+#[test]
+fn conversations_have_label_masks() {
+    let input = corpus();
+    let tokenizer = trained(input.path());
+    let conversations: Vec<_> = [("a", "the cat"), ("b", ""), ("c", "mat")]
+        .map(|(id, answer)| Conversation {
+            id: id.into(),
+            dataset: "set".into(),
+            messages: vec![Message::new(Role::User, "cat?"), Message::new(Role::Assistant, answer)],
+        })
+        .into();
+    let encode = |one: &Conversation| {
+        let (prompt, answer) = (tokenizer.encode(&one.messages[0].content)?, tokenizer.encode(&one.messages[1].content)?);
+        let mask = [vec![false; prompt.len()], vec![true; answer.len()]].concat();
+        Ok(Encoded { ids: [prompt, answer].concat(), mask: Some(mask) })
+    };
+    let (output, progress) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let chats = Chats { conversations: &conversations, encode: &encode };
+    let options = TokenizeOptions::default();
+    let meta = tokenize(&[input.path()], Some(chats), &tokenizer, options, output.path(), progress.path(), &()).unwrap();
+    let source = meta.sources.iter().find(|source| source.source == CHATS).unwrap();
+    // The conversation without an answer trains nothing and is left out.
+    assert_eq!((source.documents, source.files[0].name.as_str()), (2, "token_ids_part_chats_0000.npy"));
+    let mask = fs_err::read(output.path().join("labels_mask_part_chats_0000.npy")).unwrap();
+    assert_eq!(source.files[0].mask.as_deref(), Some("labels_mask_part_chats_0000.npy"));
+    let files = TokenFiles::open(output.path()).unwrap();
+    let ids = files.tokens(files.source(CHATS).unwrap()).unwrap();
+    assert_eq!(mask.len(), ids.len());
+    let kept: Vec<u32> = ids.iter().zip(&mask).filter(|(_, trained)| **trained == 1).map(|(id, _)| *id).collect();
+    assert_eq!(tokenizer.decode(&kept).unwrap(), "the cat<|endoftext|>mat<|endoftext|>");
+    let merged = tempfile::tempdir().unwrap();
+    merge_tokens(&[output.path(), output.path()], 1 << 30, merged.path(), &()).unwrap();
+    let twice = fs_err::read(merged.path().join("labels_mask_part_chats_0000.npy")).unwrap();
+    assert_eq!(twice, [mask.clone(), mask].concat());
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-/// Ids after which a file is closed at the end of a document; a fixed rule, as all that reaches an artifact.
+/// Ids after which a file is closed at the end of a document, unless it is said otherwise.
 const MAX_FILE_TOKENS: u64 = 1 << 30;
 
 /// Where a document was before it was tokens, for its line in the sidecar.
@@ -32,12 +32,14 @@ pub struct TokenWriter {
     eos: u32,
     tokenizer: String,
     sources: BTreeMap<String, Source>,
+    max_file_tokens: u64,
     buffer: Vec<u8>,
 }
 
 #[derive(Debug)]
 struct Source {
     stem: String,
+    masked: bool,
     meta: SourceTokens,
     open: Option<Open>,
 }
@@ -45,6 +47,7 @@ struct Source {
 struct Open {
     tokens: BufWriter<fs_err::File>,
     sidecar: flate2::write::GzEncoder<BufWriter<fs_err::File>>,
+    mask: Option<BufWriter<fs_err::File>>,
     written: u64,
 }
 
@@ -66,39 +69,67 @@ impl TokenWriter {
             eos,
             tokenizer,
             sources: BTreeMap::new(),
+            max_file_tokens: MAX_FILE_TOKENS,
             buffer: Vec::new(),
         })
+    }
+
+    /// Closes files after this many ids, at the end of a document; a document of more has a file of its own.
+    #[must_use]
+    pub fn closing_at(self, max_file_tokens: u64) -> TokenWriter {
+        TokenWriter { max_file_tokens: max_file_tokens.max(1), ..self }
     }
 
     /// Appends a document to the files of its source; the end-of-text id is added unless it is the last one already.
     ///
     /// Fails on an id that is not in the vocabulary.
     pub fn write(&mut self, source: &str, ids: &[u32], place: DocumentPlace<'_>) -> Result<(), DataError> {
+        self.append(source, ids, None, place)
+    }
+
+    /// Appends a conversation with its label mask: per id, whether it is trained on. The end-of-text id is added unless it is the last
+    /// one already, and is then trained on if the id before it is. A source has masks for all of its documents or for none.
+    pub fn write_masked(&mut self, source: &str, ids: &[u32], mask: &[bool], place: DocumentPlace<'_>) -> Result<(), DataError> {
+        self.append(source, ids, Some(mask), place)
+    }
+
+    /// Counts bytes of texts that were not known document by document.
+    pub(super) fn add_bytes(&mut self, source: &str, bytes: u64) {
+        if let Some(source) = self.sources.get_mut(source) {
+            source.meta.bytes += bytes;
+        }
+    }
+
+    fn append(&mut self, source: &str, ids: &[u32], mask: Option<&[bool]>, place: DocumentPlace<'_>) -> Result<(), DataError> {
+        let wrong = |message: String| DataError::Document { id: place.id.to_owned(), message };
         if let Some(id) = ids.iter().find(|&&id| id as usize >= self.vocab_size) {
-            let message = format!("id {id} is not below the vocabulary size {}", self.vocab_size);
-            return Err(DataError::Document { id: place.id.to_owned(), message });
+            return Err(wrong(format!("id {id} is not below the vocabulary size {}", self.vocab_size)));
         }
         let end = (ids.last() != Some(&self.eos)).then_some(self.eos);
         self.buffer.clear();
-        for &id in ids.iter().chain(&end) {
-            match self.dtype {
-                Dtype::Uint16 => self.buffer.extend_from_slice(&(id as u16).to_le_bytes()),
-                Dtype::Uint32 => self.buffer.extend_from_slice(&id.to_le_bytes()),
-            }
-        }
+        self.dtype.encode(ids, &mut self.buffer);
+        self.dtype.encode(end.as_slice(), &mut self.buffer);
         let n = ids.len() as u64 + u64::from(end.is_some());
         if !self.sources.contains_key(source) {
             let stem = self.stem(source);
             let meta = SourceTokens { source: source.to_owned(), tokens: 0, documents: 0, bytes: 0, files: Vec::new() };
-            self.sources.insert(source.to_owned(), Source { stem, meta, open: None });
+            self.sources.insert(source.to_owned(), Source { stem, masked: mask.is_some(), meta, open: None });
         }
         let entry = self.sources.get_mut(source).expect("inserted above");
-        if entry.open.as_ref().is_none_or(|open| open.written + n > MAX_FILE_TOKENS && open.written > 0) {
+        if entry.masked != mask.is_some() || mask.is_some_and(|mask| mask.len() != ids.len()) {
+            return Err(wrong(format!("source `{source}` has label masks for some ids and none for others")));
+        }
+        if entry.open.as_ref().is_none_or(|open| open.written + n > self.max_file_tokens && open.written > 0) {
             entry.close()?;
             entry.open(&self.dir)?;
         }
         let open = entry.open.as_mut().expect("opened above");
         open.tokens.write_all(&self.buffer)?;
+        if let (Some(file), Some(mask)) = (&mut open.mask, mask) {
+            self.buffer.clear();
+            self.buffer.extend(mask.iter().chain(end.and(mask.last())).map(|&trained| u8::from(trained)));
+            file.write_all(&self.buffer)?;
+        }
         let (start, stop) = (open.written, open.written + n);
         writeln!(open.sidecar, "{start},{stop},{},{},{}", quoted(place.id), quoted(place.src), place.loc)?;
         open.written = stop;
@@ -142,11 +173,21 @@ impl TokenWriter {
 
 impl Source {
     fn open(&mut self, dir: &Path) -> Result<(), DataError> {
-        let stem = format!("{}-{:05}", self.stem, self.meta.files.len());
-        let create = |name: String| Ok::<_, DataError>(BufWriter::new(fs_err::File::create(dir.join(name))?));
-        let sidecar = flate2::GzBuilder::new().mtime(0).write(create(format!("{stem}.csv.gz"))?, flate2::Compression::new(6));
-        self.open = Some(Open { tokens: create(format!("{stem}.npy"))?, sidecar, written: 0 });
-        self.meta.files.push(TokenFile { name: format!("{stem}.npy"), tokens: 0 });
+        let number = self.meta.files.len();
+        // Conversations are called what OLMo-core's scripts for finetuning look for.
+        let (stem, mask) = match self.masked {
+            true => (
+                format!("token_ids_part_{}_{number:04}", self.stem),
+                Some(format!("labels_mask_part_{}_{number:04}.npy", self.stem)),
+            ),
+            false => (format!("{}-{number:05}", self.stem), None),
+        };
+        let create = |name: &str| Ok::<_, DataError>(BufWriter::new(fs_err::File::create(dir.join(name))?));
+        let sidecar = create(&format!("{stem}.csv.gz"))?;
+        let sidecar = flate2::GzBuilder::new().mtime(0).write(sidecar, flate2::Compression::new(6));
+        let tokens = create(&format!("{stem}.npy"))?;
+        self.open = Some(Open { tokens, sidecar, mask: mask.as_deref().map(create).transpose()?, written: 0 });
+        self.meta.files.push(TokenFile { name: format!("{stem}.npy"), tokens: 0, mask });
         Ok(())
     }
 
@@ -154,6 +195,7 @@ impl Source {
         if let Some(mut open) = self.open.take() {
             open.tokens.flush()?;
             open.sidecar.finish()?.flush()?;
+            open.mask.map_or(Ok(()), |mut mask| mask.flush())?;
             if let Some(file) = self.meta.files.last_mut() {
                 file.tokens = open.written;
             }

@@ -1,9 +1,9 @@
 //! Documents from Parquet files: a text column, and optionally an id column.
 //! Knows no other column; nested columns are not looked into.
 
+use super::intake::{Care, Imported, Intake};
 use super::jsonl::Fields;
-use super::{common_base, expand};
-use crate::document::{Document, DocumentWriter, Totals, relative_name};
+use crate::document::{Document, InputFile};
 use crate::error::DataError;
 use crate::observe::{Observer, check};
 use arrow::array::{Array, ArrayRef, AsArray};
@@ -15,37 +15,32 @@ use std::path::Path;
 /// Rows decoded at a time.
 const ROWS_AT_ONCE: usize = 8192;
 
-/// Reads the text and id columns of all files that the patterns match, in sorted order, into `output`. Rows without an id get
-/// `<file>:<row>` (from 1); rows whose text is null are left out. Progress counts bytes of files.
+/// Reads the text and id columns of files, in the order given, into `output`. Rows without an id get `<file>:<row>` (from 1); rows whose
+/// text is null are left out. A file that cannot be read is an error whatever `care` says: it has no rows. Progress counts bytes of
+/// files.
 pub fn read_parquet(
-    patterns: &[impl AsRef<str>],
+    files: &[InputFile],
     fields: &Fields,
+    care: Care,
     output: &Path,
     observer: &dyn Observer,
-) -> Result<Totals, DataError> {
-    let files = expand(patterns)?;
-    let base = common_base(&files);
-    let mut writer = DocumentWriter::create(output)?;
+) -> Result<Imported, DataError> {
+    let mut intake = Intake::create(output, care, observer)?;
     let mut total = 0;
-    for file in &files {
-        total += fs_err::metadata(file)?.len();
+    for file in files {
+        total += fs_err::metadata(&file.path)?.len();
     }
     let mut done = 0;
-    for path in &files {
-        read_file(path, &relative_name(&base, path), fields, &mut writer, observer)?;
-        done += fs_err::metadata(path)?.len();
+    for file in files {
+        read_file(file, fields, &mut intake, observer)?;
+        done += fs_err::metadata(&file.path)?.len();
         observer.progress(done, Some(total));
     }
-    writer.finish()
+    intake.finish()
 }
 
-fn read_file(
-    path: &Path,
-    name: &str,
-    fields: &Fields,
-    writer: &mut DocumentWriter,
-    observer: &dyn Observer,
-) -> Result<(), DataError> {
+fn read_file(input: &InputFile, fields: &Fields, intake: &mut Intake<'_>, observer: &dyn Observer) -> Result<(), DataError> {
+    let (path, name) = (&input.path, &input.name);
     let format = |error: &dyn std::fmt::Display| DataError::format(path, error);
     let file = fs_err::File::open(path)?.into_parts().0;
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| format(&error))?;
@@ -75,9 +70,9 @@ fn read_file(
             let Some(text) = value(&text) else { continue };
             let id = value(&id).unwrap_or_else(|| format!("{name}:{row}"));
             let source = fields.source.clone().or_else(|| value(&source)).unwrap_or_default();
-            documents.push(Document::new(id, text, source));
+            documents.push((row, Document::new(id, text, source)));
         }
-        writer.write(&documents)?;
+        intake.take(input, documents, Vec::new())?;
     }
     Ok(())
 }
@@ -91,6 +86,7 @@ fn strings(array: &ArrayRef, path: &Path, name: &str) -> Result<ArrayRef, DataEr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::expand_named;
     use crate::testing::read;
     use arrow::array::{Int64Array, LargeStringArray, RecordBatch};
     use std::sync::Arc;
@@ -108,14 +104,14 @@ mod tests {
             parquet::arrow::ArrowWriter::try_new(std::fs::File::create(&path).unwrap(), batch.schema(), None).unwrap();
         writer.write(&batch).unwrap();
         writer.close().unwrap();
-        let pattern = [path.display().to_string()];
+        let files = expand_named(&[path.display().to_string()]).unwrap();
         let fields = Fields { text: "content".into(), id: "n".into(), source: Some("web".into()) };
-        read_parquet(&pattern, &fields, output.path(), &()).unwrap();
+        read_parquet(&files, &fields, Care::default(), output.path(), &()).unwrap();
         assert_eq!(read(output.path()), [Document::new("7", "one", "web"), Document::new("9", "drei", "web")]);
-        let error = read_parquet(&pattern, &Fields::default(), output.path(), &()).unwrap_err().to_string();
+        let error = read_parquet(&files, &Fields::default(), Care::default(), output.path(), &()).unwrap_err().to_string();
         assert!(error.ends_with("no column `text`; the columns are n, content"), "{error}");
         fs_err::write(&path, b"PAR1 no").unwrap();
-        assert!(matches!(read_parquet(&pattern, &fields, output.path(), &()), Err(DataError::Format { .. })));
+        assert!(matches!(read_parquet(&files, &fields, Care::default(), output.path(), &()), Err(DataError::Format { .. })));
     }
 
     proptest::proptest! {
@@ -126,7 +122,8 @@ mod tests {
             let path = dir.path().join("a.parquet");
             let length = (bytes.len() as u32).to_le_bytes();
             fs_err::write(&path, [b"PAR1", bytes.as_slice(), &length, b"PAR1"].concat()).unwrap();
-            let _ = read_parquet(&[path.display().to_string()], &Fields::default(), output.path(), &());
+            let files = expand_named(&[path.display().to_string()]).unwrap();
+            let _ = read_parquet(&files, &Fields::default(), Care::default(), output.path(), &());
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Splits text into the words that BPE works in, as the regular expression of GPT-4 and dolma2 does, without a regular expression.
+//! Splits text into the words that BPE works in, as the regular expressions of GPT-4 and dolma2 and of GPT-2 do, without a regular
+//! expression.
 //! Knows characters only, no vocabulary.
 
 use crate::tagger::{class, in_ranges};
@@ -30,6 +31,15 @@ impl Digits {
     }
 }
 
+/// Which pattern words are cut by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Splits {
+    /// That of GPT-4 and dolma2.
+    Modern(Digits),
+    /// That of GPT-2, GPT-NeoX and the first OLMo: contractions in lower case only, digits in runs, only a space goes before a word.
+    Gpt2,
+}
+
 /// The pre-tokenizer of a `tokenizer.json`.
 pub(crate) fn definition(digits: Digits) -> Value {
     json!({
@@ -41,15 +51,18 @@ pub(crate) fn definition(digits: Digits) -> Value {
     })
 }
 
-/// Whether a tokenizer is one that [`pieces`] splits for: this pattern, byte level, BPE, no normalizer, no added tokens but special
+/// Whether a tokenizer is one that [`pieces`] splits for: a known pattern, byte level, BPE, no normalizer, no added tokens but special
 /// ones.
-pub(crate) fn recognise(tokenizer: &tokenizers::Tokenizer) -> Option<Digits> {
+pub(crate) fn recognise(tokenizer: &tokenizers::Tokenizer) -> Option<Splits> {
     let special_only = tokenizer.get_added_tokens_decoder().values().all(|token| token.special);
     let bpe = matches!(tokenizer.get_model(), tokenizers::models::ModelWrapper::BPE(bpe) if bpe.dropout.is_none());
     if tokenizer.get_normalizer().is_some() || tokenizer.get_truncation().is_some() || !special_only || !bpe {
         return None;
     }
     let found = serde_json::to_value(tokenizer.get_pre_tokenizer()?).ok()?;
+    if found["type"] == "ByteLevel" {
+        return (found["add_prefix_space"] == false && found["use_regex"] == true).then_some(Splits::Gpt2);
+    }
     let (split, level) = (&found["pretokenizers"][0], &found["pretokenizers"][1]);
     let whole = matches!((split["behavior"].as_str()?, split["invert"].as_bool()?), ("Isolated", _) | ("Removed", true));
     let plain = level["type"] == "ByteLevel" && level["add_prefix_space"] == false && level["use_regex"] == false;
@@ -57,7 +70,7 @@ pub(crate) fn recognise(tokenizer: &tokenizers::Tokenizer) -> Option<Digits> {
         return None;
     }
     let pattern = split["pattern"]["Regex"].as_str()?;
-    [Digits::Individual, Digits::Triples].into_iter().find(|digits| digits.pattern() == pattern)
+    [Digits::Individual, Digits::Triples].into_iter().find(|digits| digits.pattern() == pattern).map(Splits::Modern)
 }
 
 /// What the pattern distinguishes.
@@ -121,14 +134,17 @@ impl Classes {
 }
 
 /// The words of a text, in order; together they are the text.
-pub(crate) fn pieces(text: &str, digits: Digits) -> impl Iterator<Item = &str> {
+pub(crate) fn pieces(text: &str, splits: Splits) -> impl Iterator<Item = &str> {
     let classes = &*CLASSES;
     let mut start = 0;
     std::iter::from_fn(move || {
         if start == text.len() {
             return None;
         }
-        let end = piece_end(classes, text, start, digits);
+        let end = match splits {
+            Splits::Modern(digits) => piece_end(classes, text, start, digits),
+            Splits::Gpt2 => gpt2_end(classes, text, start),
+        };
         let piece = &text[start..end];
         start = end;
         Some(piece)
@@ -167,14 +183,19 @@ fn piece_end(classes: &Classes, text: &str, start: usize, digits: Digits) -> usi
         let end = classes.run(text, second, Class::Other);
         return classes.run(text, end, Class::Newline);
     }
-    // Space: up to the last newline of the run; else all but the last character, which goes with the word that follows.
+    space_end(classes, text, start, true)
+}
+
+/// One past a run of space that starts at `start`: where it counts, up to the last newline of the run; else all but the last
+/// character, which goes with the word that follows.
+fn space_end(classes: &Classes, text: &str, start: usize, newlines: bool) -> usize {
     let (mut end, mut last, mut after_newline) = (start, start, None);
     while let Some((class, width)) = classes.at(text, end)
         && matches!(class, Class::Space | Class::Newline)
     {
         last = end;
         end += width;
-        if class == Class::Newline {
+        if newlines && class == Class::Newline {
             after_newline = Some(end);
         }
     }
@@ -182,6 +203,26 @@ fn piece_end(classes: &Classes, text: &str, start: usize, digits: Digits) -> usi
         Some(end) => end,
         None if end == text.len() || last == start => end,
         None => last,
+    }
+}
+
+/// One past the word that starts at `start` by GPT-2's pattern
+/// `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`.
+fn gpt2_end(classes: &Classes, text: &str, start: usize) -> usize {
+    let Some((first, width)) = classes.at(text, start) else { return text.len() };
+    let bytes = &text.as_bytes()[start..];
+    match bytes {
+        [b'\'', b's' | b't' | b'm' | b'd', ..] => return start + 2,
+        [b'\'', b'r' | b'v', b'e', ..] | [b'\'', b'l', b'l', ..] => return start + 3,
+        _ => {}
+    }
+    let (class, from) = match classes.at(text, start + width) {
+        Some((second, more)) if bytes[0] == b' ' => (second, start + width + more),
+        _ => (first, start + width),
+    };
+    match class {
+        Class::Letter | Class::Number | Class::Other => classes.run(text, from, class),
+        Class::Space | Class::Newline => space_end(classes, text, start, false),
     }
 }
 
@@ -219,18 +260,26 @@ mod tests {
             .collect()
     }
 
-    fn regex(digits: Digits) -> tokenizers::utils::SysRegex {
-        tokenizers::utils::SysRegex::new(&digits.pattern()).unwrap()
+    const ALL: [Splits; 3] = [Splits::Modern(Digits::Individual), Splits::Modern(Digits::Triples), Splits::Gpt2];
+
+    fn regex(splits: Splits) -> tokenizers::utils::SysRegex {
+        let gpt2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+        match splits {
+            Splits::Modern(digits) => tokenizers::utils::SysRegex::new(&digits.pattern()).unwrap(),
+            Splits::Gpt2 => tokenizers::utils::SysRegex::new(gpt2).unwrap(),
+        }
     }
 
     #[test]
     fn every_character_is_classed_as_by_the_library() {
-        let regex = regex(Digits::Triples);
         let mut differ = Vec::new();
-        for c in ('\0'..=char::MAX).filter(|c| !c.is_ascii() || c.is_ascii()) {
-            let text = format!("a{c}b1{c}'{c}!{c} {c}x");
-            if pieces(&text, Digits::Triples).collect::<Vec<_>>() != expected(&text, &regex) {
-                differ.push(c);
+        for splits in [Splits::Modern(Digits::Triples), Splits::Gpt2] {
+            let regex = regex(splits);
+            for c in '\0'..=char::MAX {
+                let text = format!("a{c}b1{c}'{c}!{c} {c}x");
+                if pieces(&text, splits).collect::<Vec<_>>() != expected(&text, &regex) {
+                    differ.push((splits, c));
+                }
             }
         }
         // Characters that a newer Unicode version assigned in one of the two only.
@@ -240,18 +289,18 @@ mod tests {
     #[test]
     fn pieces_by_example() {
         let text = "I'm  12345 years\n\n old,\tso what?!\r\n";
-        let individual: Vec<_> = pieces(text, Digits::Individual).collect();
+        let individual: Vec<_> = pieces(text, Splits::Modern(Digits::Individual)).collect();
         let expected = ["I", "'m", " ", " ", "1", "2", "3", "4", "5", " years", "\n\n", " old", ",", "\tso", " what", "?!\r\n"];
         assert_eq!(individual, expected);
-        assert_eq!(pieces("12345", Digits::Triples).collect::<Vec<_>>(), ["123", "45"]);
+        assert_eq!(pieces("12345", Splits::Modern(Digits::Triples)).collect::<Vec<_>>(), ["123", "45"]);
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
         #[test]
         fn the_same_as_the_regular_expression(text in "('(s|S|re|LL|Ve|x)|[a-cA-Z]|[0-9]|é|日|٣|²| |  |\t|\n|\r|\u{a0}|\u{2028}|!|_|-|😀|\u{301}){0,24}") {
-            for digits in [Digits::Individual, Digits::Triples] {
-                prop_assert_eq!(pieces(&text, digits).collect::<Vec<_>>(), expected(&text, &regex(digits)));
+            for splits in ALL {
+                prop_assert_eq!(pieces(&text, splits).collect::<Vec<_>>(), expected(&text, &regex(splits)));
             }
         }
     }

@@ -109,6 +109,29 @@ fn other_tokenizers_go_through_the_library() {
     assert_eq!(tokenizer.encode_special("ab</s>").unwrap(), [7, 2]);
 }
 
+/// A trained vocabulary under GPT-2's pattern, as GPT-NeoX's and the first OLMo's tokenizers have it.
+fn gpt2(ignore_merges: bool) -> Tokenizer {
+    let mut json: serde_json::Value = serde_json::from_str(&trained(&params(400)).inner.to_string(false).unwrap()).unwrap();
+    json["pre_tokenizer"] =
+        serde_json::json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true });
+    json["model"]["ignore_merges"] = ignore_merges.into();
+    Tokenizer::new(tokenizers::Tokenizer::from_bytes(json.to_string()).unwrap(), 0, 1)
+}
+
+#[test]
+fn long_words_and_whole_words_are_the_librarys() {
+    for tokenizer in [gpt2(false), gpt2(true), trained(&params(320))] {
+        let Plain::Words(_, merges) = &tokenizer.plain else { panic!("it is not recognised") };
+        let mut library = tokenizer.inner.clone();
+        library.set_encode_special_tokens(true);
+        for text in ["the".repeat(200), "a".repeat(255), "a".repeat(257), "é".repeat(300), " mat".repeat(3), "!".repeat(256)] {
+            let expected = library.encode_fast(text.as_str(), false).unwrap();
+            assert_eq!(tokenizer.encode(&text).unwrap(), expected.get_ids());
+        }
+        assert!(merges.get().is_some_and(Option::is_some), "its merges are known");
+    }
+}
+
 #[test]
 fn batches_keep_their_order() {
     let tokenizer = trained(&params(300));
@@ -123,10 +146,10 @@ proptest! {
     #[test]
     fn words_encode_as_the_library_does_and_decode_to_the_text(text in "([a-z]{1,4}|the|cat| |\\n|[0-9]{1,5}|é|日|'s|<|!|\\PC){0,30}") {
         thread_local!(static TOKENIZERS: Vec<Tokenizer> = [Digits::Individual, Digits::Triples]
-            .map(|digits| trained(&TokenizerParams { digits, ..TokenizerParams::new(320) })).into());
+            .map(|digits| trained(&TokenizerParams { digits, ..TokenizerParams::new(320) })).into_iter().chain([gpt2(false), gpt2(true)]).collect());
         TOKENIZERS.with(|tokenizers| {
             for tokenizer in tokenizers {
-                prop_assert!(matches!(tokenizer.plain, Plain::Words(_)));
+                prop_assert!(matches!(tokenizer.plain, Plain::Words(..)));
                 let ids = tokenizer.encode(&text).unwrap();
                 let mut library = tokenizer.inner.clone();
                 library.set_encode_special_tokens(true);

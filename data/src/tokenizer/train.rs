@@ -4,7 +4,7 @@
 //! Deterministic for any number of threads: words are counted exactly, and the trainer breaks ties between pairs by their ids.
 
 use super::bytes::{CHARS, push_chars};
-use super::pretokenize::{Digits, definition, pieces};
+use super::pretokenize::{Digits, Splits, definition, pieces};
 use super::{EOS, PAD, Tokenizer, library};
 use crate::error::DataError;
 use crate::observe::Observer;
@@ -85,7 +85,7 @@ fn count(texts: &[&str], digits: Digits) -> Counts {
         .par_chunks(chunk)
         .map(|texts| {
             let mut counts: AHashMap<&str, u64> = AHashMap::new();
-            for word in texts.iter().flat_map(|text| pieces(text, digits)) {
+            for word in texts.iter().flat_map(|text| pieces(text, Splits::Modern(digits))) {
                 *counts.entry(word).or_default() += 1;
             }
             counts

@@ -3,7 +3,8 @@
 
 use super::bytes::push_chars;
 use super::library;
-use super::pretokenize::{Digits, pieces};
+use super::merges::{Merges, Scratch};
+use super::pretokenize::{Splits, pieces};
 use crate::error::DataError;
 use std::collections::HashMap;
 use tokenizers::Model;
@@ -17,35 +18,41 @@ const MAX_WORD_BYTES: usize = 48;
 /// An encoder with its memory.
 pub(crate) struct WordEncoder<'a, M> {
     model: &'a M,
-    digits: Digits,
+    merges: Option<&'a Merges>,
+    splits: Splits,
     /// Where the ids of a word are in `ids`.
-    words: HashMap<Box<str>, (u32, u32), ahash::RandomState>,
+    words: HashMap<Box<[u8]>, (u32, u32), ahash::RandomState>,
     ids: Vec<u32>,
     chars: String,
+    scratch: Scratch,
 }
 
 impl<'a, M: Model> WordEncoder<'a, M> {
-    pub(crate) fn new(model: &'a M, digits: Digits) -> WordEncoder<'a, M> {
+    /// `merges`, if there are any, are the model's.
+    pub(crate) fn new(model: &'a M, merges: Option<&'a Merges>, splits: Splits) -> WordEncoder<'a, M> {
         let words = HashMap::with_hasher(ahash::RandomState::with_seeds(1, 2, 3, 4));
-        WordEncoder { model, digits, words, ids: Vec::new(), chars: String::new() }
+        WordEncoder { model, merges, splits, words, ids: Vec::new(), chars: String::new(), scratch: Scratch::default() }
     }
 
     /// The ids of a text.
     pub(crate) fn encode(&mut self, text: &str) -> Result<Vec<u32>, DataError> {
-        let mut out = Vec::with_capacity(text.len() / 3);
-        for word in pieces(text, self.digits) {
-            if let Some(&(start, end)) = self.words.get(word) {
+        let mut out = Vec::with_capacity(text.len() / 3 + 2);
+        for word in pieces(text, self.splits) {
+            if let Some(&(start, end)) = self.words.get(word.as_bytes()) {
                 out.extend_from_slice(&self.ids[start as usize..end as usize]);
                 continue;
             }
-            self.chars.clear();
-            push_chars(word.as_bytes(), &mut self.chars);
             let first = out.len();
-            out.extend(self.model.tokenize(&self.chars).map_err(library)?.into_iter().map(|token| token.id));
+            let merged = self.merges.is_some_and(|merges| merges.encode(word.as_bytes(), &mut self.scratch, &mut out));
+            if !merged {
+                self.chars.clear();
+                push_chars(word.as_bytes(), &mut self.chars);
+                out.extend(self.model.tokenize(&self.chars).map_err(library)?.into_iter().map(|token| token.id));
+            }
             if word.len() <= MAX_WORD_BYTES && self.words.len() < MAX_WORDS {
                 let start = self.ids.len() as u32;
                 self.ids.extend_from_slice(&out[first..]);
-                self.words.insert(word.into(), (start, self.ids.len() as u32));
+                self.words.insert(word.as_bytes().into(), (start, self.ids.len() as u32));
             }
         }
         Ok(out)

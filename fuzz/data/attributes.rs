@@ -1,0 +1,4 @@
+//! A row of a Dolma attribute file; what is asserted is in `data::fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| data::fuzz::fuzz_attributes(bytes));
