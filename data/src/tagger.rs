@@ -19,7 +19,7 @@ use crate::transform::for_each_batch;
 use rayon::prelude::*;
 use std::path::Path;
 
-pub(crate) use python::{class, in_ranges};
+pub(crate) use python::{class, in_ranges, is_space};
 pub use summary::summary;
 pub use text::Text;
 
