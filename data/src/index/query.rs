@@ -133,6 +133,11 @@ impl Index {
         before.max(after)
     }
 
+    /// The symbols at some positions.
+    pub fn symbols(&self, range: Range<u64>) -> Vec<u32> {
+        self.symbols.range(range)
+    }
+
     /// The number of the document that a position is in.
     pub fn document_at(&self, position: u64) -> u64 {
         let starts: &[u64] = self.starts.numbers();

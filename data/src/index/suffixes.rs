@@ -37,9 +37,12 @@ macro_rules! small {
                 u32::from(self)
             }
             fn sort(part: &[Self]) -> Result<Vec<i32>, DataError> {
-                let construction = SuffixArrayConstruction::for_text(part).in_owned_buffer32().single_threaded();
                 // Ends of documents are taken for different symbols, in their order.
-                Ok(construction.generalized_suffix_array().run().map_err(failed)?.into_vec())
+                let sorted = |text: &[Self]| {
+                    let construction = SuffixArrayConstruction::for_text(text).in_owned_buffer32().single_threaded();
+                    Ok::<_, DataError>(construction.generalized_suffix_array().run().map_err(failed)?.into_vec())
+                };
+                without_empty(part, sorted)
             }
         }
     };
@@ -82,6 +85,20 @@ impl Symbol for u32 {
         let construction = construction.with_extra_space_in_buffer(ExtraSpace::Recommended);
         Ok(construction.run().map_err(failed)?.into_vec())
     }
+}
+
+/// Sorts without empty documents, which libsais does not take, and puts their ends among the others: these are the smallest suffixes,
+/// in the order in which they stand.
+fn without_empty<S: Symbol>(part: &[S], sorted: impl Fn(&[S]) -> Result<Vec<i32>, DataError>) -> Result<Vec<i32>, DataError> {
+    let is_end = |at: usize| part[at].number() == 0;
+    let is_empty = |at: usize| is_end(at) && (at == 0 || is_end(at - 1));
+    if !(0..part.len()).any(is_empty) {
+        return sorted(part);
+    }
+    let origins: Vec<i32> = (0..part.len()).filter(|&at| !is_empty(at)).map(|at| at as i32).collect();
+    let text: Vec<S> = origins.iter().map(|&at| part[at as usize]).collect();
+    let inner = sorted(&text)?.into_iter().map(|at| origins[at as usize]).filter(|&at| !is_end(at as usize));
+    Ok((0..part.len()).filter(|&at| is_end(at)).map(|at| at as i32).chain(inner).collect())
 }
 
 /// The order of the suffixes at two positions, of which the first `same` symbols are known to be equal and no ends.
