@@ -6,7 +6,8 @@
 //! 2. [`tagger`] measures every document; [`filter`], [`mask`] and closures of the caller decide by what was measured.
 //! 3. [`dedup`] removes what was there before, [`minhash`] what is nearly the same; [`mix`] gives groups their shares; [`split`] sets documents aside.
 //! 4. [`tokenizer`] is trained on the documents; [`shard`] stores their tokens for training and evaluation.
-//! 5. [`problem`] makes problems from a seed, for finetuning and reinforcement learning.
+//! 5. [`analysis`] tells what is in a corpus, [`index`] finds phrases in it.
+//! 6. [`problem`] makes problems from a seed, for finetuning and reinforcement learning.
 //!
 //! Every operation reads directories and writes a new one. Its outcome depends on its input, parameters and seed only: not on the
 //! number of threads, the clock, or where the directories are. What takes long reports to an [`Observer`], which may stop it. This
@@ -34,6 +35,9 @@ pub mod tokenizer;
 pub mod shard;
 
 pub mod problem;
+
+pub mod analysis;
+pub mod index;
 
 mod error;
 pub mod fuzz;

@@ -28,7 +28,7 @@ use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 
 pub use found::Found;
-pub(crate) use python::{class, in_ranges};
+pub(crate) use python::{class, in_ranges, is_space};
 pub use summary::summary;
 pub use text::{Paragraph, Text};
 
