@@ -10,6 +10,7 @@ pub mod average;
 pub mod batches;
 mod bridge;
 pub mod cargo_crates;
+pub mod classify;
 pub mod concat;
 pub mod curve;
 pub mod dedup;
@@ -29,6 +30,7 @@ pub mod model;
 pub mod parquet;
 pub mod pretrain;
 pub mod problems;
+pub mod quality;
 pub mod remove_expert;
 pub mod report;
 pub mod rlvr;
@@ -39,6 +41,7 @@ pub mod tag;
 pub mod text;
 pub mod tokenize;
 mod tokens_input;
+pub mod train_classifier;
 pub mod train_tokenizer;
 
 use std::collections::BTreeMap;
@@ -61,6 +64,9 @@ pub fn standard() -> Registry {
         .with::<shell::Shell>()
         .with::<concat::Concat>()
         .with::<tag::Tag>()
+        .with::<quality::Quality>()
+        .with::<train_classifier::TrainClassifier>()
+        .with::<classify::Classify>()
         .with::<dedup::Dedup>()
         .with::<filter::Filter>()
         .with::<mask_pii::MaskPii>()
@@ -95,6 +101,8 @@ pub enum ArtifactType {
     Split,
     /// A `tokenizer.json`.
     Tokenizer,
+    /// A fastText `model.bin`.
+    Classifier,
     /// Token files.
     Tokens,
     /// Recorded training batches.
@@ -119,6 +127,7 @@ impl ArtifactType {
         Self::Documents,
         Self::Split,
         Self::Tokenizer,
+        Self::Classifier,
         Self::Tokens,
         Self::Batches,
         Self::Checkpoint,
@@ -140,6 +149,7 @@ impl ArtifactType {
             Self::Documents => "documents",
             Self::Split => "split",
             Self::Tokenizer => "tokenizer",
+            Self::Classifier => "classifier",
             Self::Tokens => "tokens",
             Self::Batches => "batches",
             Self::Checkpoint => "checkpoint",
