@@ -3,7 +3,7 @@
 //! The flow, in the order of reading:
 //!
 //! 1. [`source`] turns archives, JSON lines, Parquet and text files into a documents artifact ([`document`]).
-//! 2. [`tagger`] measures every document; [`filter`], [`mask`] and closures of the caller decide by what was measured.
+//! 2. [`tagger`] measures every document, with [`fasttext`] classifiers too; [`filter`], [`mask`] and closures of the caller decide by what was measured.
 //! 3. [`dedup`] removes what was there before; [`mix`] gives groups their shares; [`split`] sets documents aside.
 //! 4. [`tokenizer`] is trained on the documents; [`shard`] stores their tokens for training and evaluation.
 //! 5. [`problem`] makes problems from a seed, for finetuning and reinforcement learning.
