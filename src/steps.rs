@@ -10,6 +10,7 @@ pub mod average;
 pub mod batches;
 mod bridge;
 pub mod cargo_crates;
+pub mod classify;
 pub mod concat;
 pub mod curve;
 pub mod decontaminate;
@@ -37,6 +38,7 @@ pub mod model;
 pub mod parquet;
 pub mod pretrain;
 pub mod problems;
+pub mod quality;
 pub mod remove_expert;
 pub mod replace_spans;
 pub mod report;
@@ -49,6 +51,7 @@ pub mod tag;
 pub mod text;
 pub mod tokenize;
 mod tokens_input;
+pub mod train_classifier;
 pub mod train_tokenizer;
 pub mod upsample;
 pub mod warc;
@@ -76,6 +79,9 @@ pub fn standard() -> Registry {
         .with::<concat::Concat>()
         .with::<merge::Merge>()
         .with::<tag::Tag>()
+        .with::<quality::Quality>()
+        .with::<train_classifier::TrainClassifier>()
+        .with::<classify::Classify>()
         .with::<dedup::Dedup>()
         .with::<seen::Seen>()
         .with::<dedup_attributes::DedupAttributes>()
@@ -121,6 +127,8 @@ pub enum ArtifactType {
     Split,
     /// A `tokenizer.json`.
     Tokenizer,
+    /// A fastText `model.bin`.
+    Classifier,
     /// Token files.
     Tokens,
     /// Recorded training batches.
@@ -146,6 +154,7 @@ impl ArtifactType {
         Self::Seen,
         Self::Split,
         Self::Tokenizer,
+        Self::Classifier,
         Self::Tokens,
         Self::Batches,
         Self::Checkpoint,
@@ -168,6 +177,7 @@ impl ArtifactType {
             Self::Seen => "seen",
             Self::Split => "split",
             Self::Tokenizer => "tokenizer",
+            Self::Classifier => "classifier",
             Self::Tokens => "tokens",
             Self::Batches => "batches",
             Self::Checkpoint => "checkpoint",

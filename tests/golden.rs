@@ -7,11 +7,14 @@ use crate::bench::repository;
 use crate::training;
 
 /// Kinds whose artifacts are bytes that do not depend on the processor.
-const BYTES: [&str; 14] = [
+const BYTES: [&str; 17] = [
     "text",
     "dolma",
     "warc",
     "tag",
+    "quality",
+    "train_classifier",
+    "classify",
     "dedup",
     "split",
     "train_tokenizer",
@@ -36,6 +39,11 @@ let corpus = dolma("corpus/documents/**", #{ attributes: "corpus/attributes/**" 
 let pages = warc("pages.warc");
 let whole = [corpus, rows, pages].merge();
 let ids = [rows.tokenize(tok), drills.tokenize(tok)].merge_tokens(#{ max_size: 40 });
+let judged = rows.quality("dolma");
+let judge = [raw, rows].train_classifier(#{ dim: 4, buckets: 50, epochs: 2 });
+let told = rows.classify(judge, #{ name: "kind" });
+output("judged", judged);
+output("told", told);
 output("blend", blend);
 output("whole", whole);
 output("ids", ids);

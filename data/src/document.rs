@@ -25,7 +25,7 @@ pub(crate) use lines::{Fault, KEPT_BYTES, LineBatch, LineReader, open_decoded};
 pub use map::Attributes;
 pub use parquet::export_parquet;
 pub use read::{Batch, DocumentReader, document_files, read_documents};
-pub(crate) use read::{named, read_document_files, relative_name};
+pub(crate) use read::{named, open_lines, read_document_files, relative_name};
 pub(crate) use write::compress;
 pub use write::{DocumentWriter, MAX_PART_BYTES, merge_documents};
 

@@ -3,8 +3,10 @@
 //! The flow, in the order of reading:
 //!
 //! 1. [`source`] turns archives, JSON lines, Parquet and text files into a documents artifact ([`document`]).
-//! 2. [`tagger`] measures every document; [`filter`], [`mask`] and closures of the caller decide by what was measured.
-//! 3. [`dedup`] removes what was there before, [`minhash`] what is nearly the same; [`mix`] gives groups their shares; [`split`] sets documents aside.
+//! 2. [`tagger`] measures every document, with [`fasttext`] classifiers too; [`filter`], [`mask`] and closures of the caller decide by
+//!    what was measured.
+//! 3. [`dedup`] removes what was there before, [`minhash`] what is nearly the same; [`mix`] gives groups their shares; [`split`] sets
+//!    documents aside.
 //! 4. [`tokenizer`] is trained on the documents; [`shard`] stores their tokens for training and evaluation.
 //! 5. [`analysis`] tells what is in a corpus, [`index`] finds phrases in it.
 //! 6. [`problem`] makes problems from a seed, for finetuning and reinforcement learning.

@@ -4,6 +4,7 @@
 //! Names, types, spans and rounding are those of the Dolma toolkit (Soldaini et al. 2024), so that attribute files can be exchanged.
 
 mod c4;
+pub mod classifier;
 mod code;
 mod found;
 mod gopher;
@@ -12,8 +13,10 @@ mod length;
 mod pii;
 mod punctuation;
 mod python;
+pub mod quality;
 mod random;
 mod repetition;
+pub mod report;
 mod segments;
 mod summary;
 mod text;
@@ -116,6 +119,10 @@ fn standard_with(seed: u64) -> Vec<Box<dyn Tagger>> {
         Box::new(code::RedPajama),
         Box::new(code::Copyright),
         Box::new(random::Random { seed }),
+        Box::new(quality::Preset::Dolma),
+        Box::new(quality::Preset::Datatrove),
+        Box::new(quality::Preset::Fineweb),
+        Box::new(quality::Preset::Olmo3),
     ]
 }
 

@@ -1,7 +1,8 @@
 //! Which instances of benchmarks stand in a corpus: an instance does when all of its fields are phrases of one document.
 //! Knows words in lower case without punctuation, as phrase queries of search engines do; no answer is checked.
 
-use super::records::{Record, open_lines};
+use super::records::Record;
+use crate::document::open_lines;
 use super::table::{Plot, Table};
 use super::tally::Tally;
 use super::vocabulary::{Vocabulary, WordKey};
@@ -73,7 +74,7 @@ impl Phrases {
         for benchmark in benchmarks {
             let before = all.instances.len();
             for batch in open_lines(&benchmark.path)? {
-                let batch = batch?;
+                let batch = batch?.strict()?;
                 // In order: instances are numbered.
                 let lines: Vec<(u64, &[u8])> = batch.lines().collect();
                 for (number, line) in lines {

@@ -1,7 +1,7 @@
 //! Reads a corpus for analyses: lines in parallel, while the next batch is being decompressed.
 //! Knows what of a document is needed, not what for.
 
-use crate::document::{Document, LineReader, document_files};
+use crate::document::{Document, LineBatch, LineReader, open_lines};
 use crate::error::DataError;
 use crate::observe::{Observer, check};
 use rayon::prelude::*;
@@ -51,9 +51,9 @@ fn parse(line: &[u8], fields: Fields) -> Result<Document, serde_json::Error> {
     }
 }
 
-/// The lines of all document files of a directory, or of a file.
-pub(crate) fn open_lines(input: &Path) -> Result<LineReader, DataError> {
-    LineReader::open(input, document_files(input)?)
+/// The next lines; one that cannot be read is an error.
+fn following(reader: &mut LineReader) -> Result<Option<LineBatch>, DataError> {
+    reader.next().map(|batch| batch.and_then(LineBatch::strict)).transpose()
 }
 
 /// Folds all documents of some directories. `work` makes something of consecutive documents, on any thread; `gather` gets what
@@ -69,14 +69,14 @@ pub(crate) fn for_each_piece<T: Send>(
     let mut ordinal = 0u64;
     for input in inputs {
         let mut reader = open_lines(input)?;
-        let mut batch = reader.next().transpose()?;
+        let mut batch = following(&mut reader)?;
         while let Some(current) = batch {
             check(observer)?;
             let (done, total) = reader.position();
             let size = current.numbers.len().div_ceil(4 * rayon::current_num_threads());
             let first = ordinal;
             let (next, pieces) = rayon::join(
-                || reader.next().transpose(),
+                || following(&mut reader),
                 || {
                     let lines = current.lines().enumerate().chunks(size);
                     let pieces: Vec<Result<T, DataError>> = lines

@@ -6,7 +6,7 @@ use super::table::{Cell, Plot, Table};
 use super::tally::{Names, Tally};
 use crate::document::{Document, Span};
 use crate::error::DataError;
-use crate::tagger::{Tagger, tag_document, taggers};
+use crate::tagger::{Compat, Tagger, tag_document, taggers};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ impl Tally for Languages {
     fn add(&mut self, record: &Record<'_>, words: u64) {
         let language = self.best(record.document).unwrap_or_else(|| {
             let mut copy = Document::new("", record.document.text.as_str(), "");
-            tag_document(&mut copy, &self.tagger);
+            tag_document(&mut copy, &self.tagger, Compat::None);
             self.best(&copy).unwrap_or_else(|| "un".to_owned())
         });
         self.found.add(&language, words);

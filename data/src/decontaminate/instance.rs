@@ -1,6 +1,6 @@
 //! Problems of evaluation tasks, from rows of JSON. Knows the names that fields go by; does not know what is done with problems.
 
-use crate::document::{LineReader, document_files, named};
+use crate::document::open_lines;
 use crate::error::DataError;
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -33,7 +33,7 @@ const TASK: [&str; 5] = ["eval_key", "task", "dataset", "source", "eval"];
 pub fn read_instances(path: &Path, name: &str) -> Result<Vec<Instance>, DataError> {
     let mut found: Vec<Instance> = Vec::new();
     let mut counts = std::collections::BTreeMap::<String, u64>::new();
-    for batch in LineReader::open(named(path, document_files(path)?), usize::MAX)? {
+    for batch in open_lines(path)? {
         let batch = batch?.strict()?;
         for (index, line) in batch.numbers.iter().enumerate() {
             let wrong = |message: String| DataError::Line { path: batch.path.clone(), line: *line, message };

@@ -3,7 +3,7 @@
 //!
 //! A line that stays as it is keeps its bytes, and no field but those asked for is decoded.
 
-use super::{LineBatch, LineReader, Totals, compress, document_files, named};
+use super::{LineBatch, Totals, compress, open_lines};
 use crate::error::DataError;
 use crate::observe::{Observer, check};
 use rayon::prelude::*;
@@ -71,7 +71,7 @@ pub(crate) fn for_each_lines(
     observer: &dyn Observer,
     mut each: impl FnMut(&LineBatch) -> Result<(), DataError>,
 ) -> Result<(), DataError> {
-    let mut reader = LineReader::open(named(input, document_files(input)?), usize::MAX)?;
+    let mut reader = open_lines(input)?;
     while let Some(batch) = reader.next() {
         check(observer)?;
         each(&batch?.strict()?)?;

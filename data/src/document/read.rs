@@ -95,6 +95,12 @@ pub fn document_files(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(files)
 }
 
+/// The lines of all document files of a directory, or of a file. Lines that cannot be read come as faults; [`LineBatch::strict`]
+/// makes errors of them.
+pub(crate) fn open_lines(dir: &Path) -> Result<LineReader, DataError> {
+    LineReader::open(named(dir, document_files(dir)?), usize::MAX)
+}
+
 /// Files with their names below a directory.
 pub(crate) fn named(base: &Path, files: Vec<PathBuf>) -> Vec<InputFile> {
     files.into_iter().map(|path| InputFile { name: relative_name(base, &path), path }).collect()

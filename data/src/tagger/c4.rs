@@ -34,8 +34,8 @@ const MIN_WORDS_PER_LINE: usize = 3;
 
 struct Naughty {
     words: HashSet<&'static str, ahash::RandomState>,
-    /// Length of the longest word, in bytes.
-    longest: usize,
+    /// For each first byte, the lengths in bytes that words of the list have, as bits.
+    lengths: [u64; 256],
     phrases: Regex,
 }
 
@@ -44,20 +44,37 @@ static NAUGHTY: LazyLock<Naughty> = LazyLock::new(|| {
     let (phrases, single): (Vec<&str>, Vec<&str>) = lines.partition(|line| line.contains(' '));
     let phrases: Vec<_> = phrases.into_iter().map(regex::escape).collect();
     let mut words = HashSet::with_hasher(ahash::RandomState::with_seeds(1, 2, 3, 4));
-    words.extend(single);
-    Naughty {
-        longest: words.iter().map(|word| word.len()).max().unwrap_or(0),
-        words,
-        phrases: Regex::new(&phrases.join("|")).expect("escaped phrases"),
+    let mut lengths = [0; 256];
+    for word in single {
+        lengths[usize::from(word.as_bytes()[0])] |= 1 << word.len().min(63);
+        words.insert(word);
     }
+    Naughty { words, lengths, phrases: Regex::new(&phrases.join("|")).expect("escaped phrases") }
 });
 
 /// Whether text in lower case holds a word or a phrase of the list.
 fn is_naughty(lower: &str) -> bool {
     let naughty = &*NAUGHTY;
-    let word =
-        |word: &super::text::Word| word.bytes.len() <= naughty.longest && naughty.words.contains(&lower[word.bytes.clone()]);
-    super::text::split(lower).iter().any(word) || naughty.phrases.is_match(lower)
+    // Few words begin with the right byte and have the right length; only these are looked up.
+    let listed = |word: &str| {
+        let possible = word.len() < 64 && naughty.lengths[usize::from(word.as_bytes()[0])] >> word.len() & 1 == 1;
+        possible && naughty.words.contains(word)
+    };
+    let word = if lower.is_ascii() {
+        let bytes = lower.as_bytes();
+        let mut start = 0;
+        let mut found = false;
+        for at in 0..=bytes.len() {
+            if at == bytes.len() || super::python::is_space_byte(bytes[at]) {
+                found |= at > start && listed(&lower[start..at]);
+                start = at + 1;
+            }
+        }
+        found
+    } else {
+        super::text::split(lower).iter().any(|word| listed(&lower[word.bytes.clone()]))
+    };
+    word || naughty.phrases.is_match(lower)
 }
 
 /// The two line rules: no ending punctuation, too few words.

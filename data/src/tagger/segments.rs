@@ -71,14 +71,14 @@ impl Tagger for Segments {
             let score = words(&older(strip(&text.as_str()[paragraph.bytes.clone()]), text)) as f64;
             sum += score;
             positive.push(Span { start: paragraph.start, end: paragraph.end, score });
-            negative.push(Span { start: paragraph.start, end: paragraph.end, score: -score });
+            negative.push(Span { start: paragraph.start, end: paragraph.end, score: 0.0 - score });
         }
         let mut found = Found::new();
         found.extend(PARAGRAPH, positive);
         found.extend(NEGATIVE, negative);
         if matches!(self, Segments::ParagraphsAndSum) {
             found.push(DOCUMENT, text.whole(sum));
-            found.push("negative_document", text.whole(-sum));
+            found.push("negative_document", text.whole(0.0 - sum));
         }
         found
     }
