@@ -38,6 +38,7 @@ pub mod sft;
 pub mod shell;
 pub mod split;
 pub mod tag;
+pub mod tag_urls;
 pub mod text;
 pub mod tokenize;
 mod tokens_input;
@@ -64,6 +65,7 @@ pub fn standard() -> Registry {
         .with::<shell::Shell>()
         .with::<concat::Concat>()
         .with::<tag::Tag>()
+        .with::<tag_urls::TagUrls>()
         .with::<quality::Quality>()
         .with::<train_classifier::TrainClassifier>()
         .with::<classify::Classify>()

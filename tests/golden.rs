@@ -7,8 +7,22 @@ use crate::bench::repository;
 use crate::training;
 
 /// Kinds whose artifacts are bytes that do not depend on the processor.
-const BYTES: [&str; 13] =
-    ["text", "tag", "quality", "train_classifier", "classify", "dedup", "split", "train_tokenizer", "tokenize", "problems", "demonstrations", "exercises", "filter"];
+const BYTES: [&str; 14] = [
+    "text",
+    "tag",
+    "tag_urls",
+    "quality",
+    "train_classifier",
+    "classify",
+    "dedup",
+    "split",
+    "train_tokenizer",
+    "tokenize",
+    "problems",
+    "demonstrations",
+    "exercises",
+    "filter",
+];
 
 #[test]
 fn kinds_make_what_they_made() {
@@ -18,7 +32,8 @@ let better = raw.tag(["pii", "c4", "language"]).filter(|doc| doc.text.len() > 10
 let rows = jsonl("rows.jsonl");
 let blend = [better, rows].mix(#{ notes: 0.5, rows: 0.5 }, #{ max_repetition: 20.0 });
 let drills = problems(8, #{ seed: 9 }).exercises();
-let judged = rows.quality("dolma");
+let listed = rows.tag_urls(#{ lists: #{ domain_blocklist_mine: "bad.txt" } });
+let judged = listed.quality("dolma");
 let judge = [raw, rows].train_classifier(#{ dim: 4, buckets: 50, epochs: 2 });
 let told = rows.classify(judge, #{ name: "kind" });
 output("judged", judged);
@@ -26,6 +41,7 @@ output("told", told);
 output("blend", blend);
 output("drills", drills);
 "#;
+    bench.write("bad.txt", "example.org\n");
     bench.write("rows.jsonl", "{\"id\":\"a\",\"text\":\"Write to me at someone@example.org, please do.\",\"source\":\"rows\"}\n");
     bench.write("r.rhai", &format!("{}{more}", training::TINY));
     let ran = bench.run_ok(&["r.rhai"]);
