@@ -48,6 +48,7 @@ pub mod sft;
 pub mod shell;
 pub mod split;
 pub mod tag;
+pub mod tag_urls;
 pub mod text;
 pub mod tokenize;
 mod tokens_input;
@@ -79,6 +80,7 @@ pub fn standard() -> Registry {
         .with::<concat::Concat>()
         .with::<merge::Merge>()
         .with::<tag::Tag>()
+        .with::<tag_urls::TagUrls>()
         .with::<quality::Quality>()
         .with::<train_classifier::TrainClassifier>()
         .with::<classify::Classify>()

@@ -7,11 +7,12 @@ use crate::bench::repository;
 use crate::training;
 
 /// Kinds whose artifacts are bytes that do not depend on the processor.
-const BYTES: [&str; 17] = [
+const BYTES: &[&str] = &[
     "text",
     "dolma",
     "warc",
     "tag",
+    "tag_urls",
     "quality",
     "train_classifier",
     "classify",
@@ -39,7 +40,8 @@ let corpus = dolma("corpus/documents/**", #{ attributes: "corpus/attributes/**" 
 let pages = warc("pages.warc");
 let whole = [corpus, rows, pages].merge();
 let ids = [rows.tokenize(tok), drills.tokenize(tok)].merge_tokens(#{ max_size: 40 });
-let judged = rows.quality("dolma");
+let listed = rows.tag_urls(#{ lists: #{ domain_blocklist_mine: "bad.txt" } });
+let judged = listed.quality("dolma");
 let judge = [raw, rows].train_classifier(#{ dim: 4, buckets: 50, epochs: 2 });
 let told = rows.classify(judge, #{ name: "kind" });
 output("judged", judged);
@@ -49,6 +51,7 @@ output("whole", whole);
 output("ids", ids);
 output("drills", drills);
 "#;
+    bench.write("bad.txt", "example.org\n");
     bench.write("rows.jsonl", "{\"id\":\"a\",\"text\":\"Write to me at someone@example.org, please do.\",\"source\":\"rows\"}\n");
     bench.write("corpus/documents/a.jsonl", "{\"id\":\"a\",\"text\":\"One.\",\"source\":\"s\"}\n");
     bench.write("corpus/attributes/t/a.jsonl", "{\"id\":\"a\",\"attributes\":{\"t__t__n\":[[0,4,0.5]]},\"source\":\"s\"}\n");

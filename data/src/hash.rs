@@ -51,5 +51,3 @@ impl std::hash::Hasher for Prehashed {
     }
 }
 
-/// A set of contents.
-pub(crate) type ContentSet = std::collections::HashSet<u128, std::hash::BuildHasherDefault<Prehashed>>;

@@ -89,10 +89,8 @@ impl Step for Tag {
                   do what was meant unless `compat` is `dolma-1.2`: pii spans are the address itself and doc_frac is its share; \
                   whitespace_tokenizer, redpajama count tokens and not tokens + 1; uniseg_length_v1 counts no space; c4_v2 offsets \
                   are those of the text, not of its lower case; gopher's share of characters in duplicate lines cannot exceed 1; a \
-                  comment_block holds its newlines; a repetition of a paragraph cannot begin before it; `www.` is taken off a host \
-                  once. random_number_v1 is a hash of `seed` and the id in either mode. Lists of domains or addresses are files, \
-                  each under the name of its tagger: `lists: #{ domain_blocklist_mine: \"bad.txt\" }` (`link_` names look up whole \
-                  addresses, names with `_abp` read ||domain^ rules). The tokenizer_repetitions taggers need a tokenizer.",
+                  comment_block holds its newlines; a repetition of a paragraph cannot begin before it. \
+                  random_number_v1 is a hash of `seed` and the id in either mode. The tokenizer_repetitions taggers need a tokenizer.",
             ports: &[
                 Port { name: "documents", accepts: &[ArtifactType::Documents], arity: Arity::One, doc: "Documents." },
                 Port {
@@ -100,12 +98,6 @@ impl Step for Tag {
                     accepts: &[ArtifactType::Tokenizer],
                     arity: Arity::Optional,
                     doc: "For the tokenizer_repetitions taggers.",
-                },
-                Port {
-                    name: "lists",
-                    accepts: &[ArtifactType::Files],
-                    arity: Arity::Named,
-                    doc: "Lists of domains or addresses, as a map from the tagger's name to its file.",
                 },
             ],
             positional: &["taggers"],
@@ -132,21 +124,16 @@ impl Step for Tag {
     }
 
     fn run(params: Params, work: &Work<'_>) -> Result<Closing, StepError> {
-        let list = |port: &str| port.strip_prefix("lists.").map(str::to_owned);
-        let lists = work.inputs.iter().filter_map(|input| Some((list(&input.port)?, input.path.clone()))).collect();
-        if work.inputs.iter().any(|input| input.port == "lists") {
-            return Err(StepError::Failed("a list needs the name of its tagger: lists: #{ domain_blocklist_mine: \"bad.txt\" }".into()));
-        }
         let needs = Needs {
             compat: params.compat.compat(),
             seed: params.seed,
             tokenizer: work.maybe("tokenizer").map(|input| input.path.clone()),
-            lists,
+            lists: Vec::new(),
         };
         let mut found = taggers_with(&params.taggers, &needs)?;
         found.extend(params.preset.rules().map(|rules| Box::new(rules) as Box<dyn Tagger>));
         if found.is_empty() {
-            return Err(StepError::Failed("there is nothing to tag with; name taggers, a preset or lists".into()));
+            return Err(StepError::Failed("there is nothing to tag with; name taggers or a preset".into()));
         }
         let observer = DataObserver::new(work.reporter, "bytes");
         tag(&work.input("documents")?.path, &work.out, &found, needs.compat, &observer)?;

@@ -68,7 +68,10 @@ impl Step for TrainClassifier {
             for batch in read_documents(&input.path)? {
                 for document in batch?.documents {
                     let Some(label) = document.group(&params.label).filter(|label| !label.is_empty()) else {
-                        let text = format!("document `{}` of {} has no `{}` to take a label from", document.id, input.name, params.label);
+                        let text = format!(
+                            "document `{}` of {} has no `{}` to take a label from",
+                            document.id, input.name, params.label
+                        );
                         return Err(StepError::Failed(text));
                     };
                     let label = label.replace(char::is_whitespace, "_");

@@ -91,7 +91,12 @@ pub(super) fn read(bytes: &[u8]) -> Result<Model, String> {
             Buckets::Some(kept) => kept.len(),
         };
     let dim = usize::try_from(args.dim).unwrap_or(0);
-    if dim == 0 || input.columns() != dim || output.columns() != dim || input.rows() < rows || output.rows() != dictionary.labels.len() {
+    if dim == 0
+        || input.columns() != dim
+        || output.columns() != dim
+        || input.rows() < rows
+        || output.rows() != dictionary.labels.len()
+    {
         return Err(format!(
             "its matrices ({}x{}, {}x{}) do not fit {} rows, {} labels and dimension {}",
             input.rows(),
@@ -189,7 +194,9 @@ fn read_matrix(bytes: &mut Bytes<'_>, quantised: bool) -> Result<Matrix, String>
 fn read_quantiser(bytes: &mut Bytes<'_>) -> Result<Quantiser, String> {
     let (dim, pieces) = (bytes.size("columns")?, bytes.size("pieces")?);
     let (width, last_width) = (bytes.size("columns in a piece")?, bytes.size("columns in the last piece")?);
-    let fits = pieces > 0 && last_width <= width && (pieces - 1).checked_mul(width).and_then(|all| all.checked_add(last_width)) == Some(dim);
+    let fits = pieces > 0
+        && last_width <= width
+        && (pieces - 1).checked_mul(width).and_then(|all| all.checked_add(last_width)) == Some(dim);
     if !fits {
         return Err(format!("{pieces} pieces of {width} and {last_width} columns are not {dim} columns"));
     }
@@ -199,9 +206,9 @@ fn read_quantiser(bytes: &mut Bytes<'_>) -> Result<Quantiser, String> {
 
 pub(super) fn write(model: &Model) -> Result<Vec<u8>, String> {
     let mut out = Vec::new();
-    let Args { dim, ws, epoch, min_count, neg, word_ngrams, loss, model: kind, bucket, minn, maxn, lr_update_rate, t } = model.args;
-    let numbers =
-        [MAGIC, VERSION, dim, ws, epoch, min_count, neg, word_ngrams, loss, kind, bucket, minn, maxn, lr_update_rate];
+    let Args { dim, ws, epoch, min_count, neg, word_ngrams, loss, model: kind, bucket, minn, maxn, lr_update_rate, t } =
+        model.args;
+    let numbers = [MAGIC, VERSION, dim, ws, epoch, min_count, neg, word_ngrams, loss, kind, bucket, minn, maxn, lr_update_rate];
     numbers.iter().for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
     out.extend_from_slice(&t.to_le_bytes());
     let dictionary = &model.dictionary;

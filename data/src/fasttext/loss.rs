@@ -52,7 +52,9 @@ impl Loss {
     pub(super) fn predict(&self, output: &Matrix, hidden: &[f32], k: usize) -> Vec<(f32, usize)> {
         let mut scored: Vec<(f32, usize)> = match self {
             Loss::Softmax => softmax(output, hidden).into_iter().map(log).zip(0..).collect(),
-            Loss::Sigmoid(table) => (0..output.rows()).map(|label| (log(sigmoid(table, output.dot(label, hidden))), label)).collect(),
+            Loss::Sigmoid(table) => {
+                (0..output.rows()).map(|label| (log(sigmoid(table, output.dot(label, hidden))), label)).collect()
+            }
             Loss::Hierarchical(tree) => leaves(tree, output, hidden),
         };
         scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));

@@ -26,7 +26,11 @@ fn predictions_are_fasttexts() {
             let ours: BTreeMap<&str, f32> = ours.iter().map(|found| (found.label, found.probability)).collect();
             for (probability, label) in row {
                 let difference = f64::from(ours[label.as_str()]) - probability;
-                assert!(difference.abs() <= 3e-7, "{name} {text:?} {label}: ours {}, fastText {probability}", ours[label.as_str()]);
+                assert!(
+                    difference.abs() <= 3e-7,
+                    "{name} {text:?} {label}: ours {}, fastText {probability}",
+                    ours[label.as_str()]
+                );
             }
         }
     }

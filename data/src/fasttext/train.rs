@@ -62,7 +62,8 @@ const LR_UPDATE: u64 = 100;
 pub fn train(examples: &[Example], params: &TrainParams, observer: &dyn Observer) -> Result<Model, DataError> {
     let args = args(params)?;
     let dictionary = vocabulary(examples, params, &args)?;
-    let labels: HashMap<&str, usize> = dictionary.labels.iter().zip(0..).map(|(label, id)| (&label.text[LABEL_PREFIX.len()..], id)).collect();
+    let labels: HashMap<&str, usize> =
+        dictionary.labels.iter().zip(0..).map(|(label, id)| (&label.text[LABEL_PREFIX.len()..], id)).collect();
     let rows = dictionary.words() + args.bucket as usize;
     let dim = args.dim as usize;
     let lines: Vec<(Vec<u32>, usize, u64)> = examples
@@ -87,7 +88,10 @@ pub fn train(examples: &[Example], params: &TrainParams, observer: &dyn Observer
         for (n, (features, label, tokens)) in lines.iter().enumerate() {
             if n % 1024 == 0 {
                 check(observer)?;
-                observer.progress(u64::from(epoch) * lines.len() as u64 + n as u64, Some(u64::from(params.epochs) * lines.len() as u64));
+                observer.progress(
+                    u64::from(epoch) * lines.len() as u64 + n as u64,
+                    Some(u64::from(params.epochs) * lines.len() as u64),
+                );
             }
             let lr = (params.lr * (1.0 - f64::from(done as f32 / total as f32))) as f32;
             if !features.is_empty() {
@@ -108,10 +112,16 @@ pub fn train(examples: &[Example], params: &TrainParams, observer: &dyn Observer
 
 fn args(params: &TrainParams) -> Result<Args, DataError> {
     let small = |name: &str, value: u32, least: u32| {
-        i32::try_from(value).ok().filter(|_| value >= least).ok_or_else(|| DataError::Params(format!("`{name}` is {value}; {least} is the least")))
+        i32::try_from(value)
+            .ok()
+            .filter(|_| value >= least)
+            .ok_or_else(|| DataError::Params(format!("`{name}` is {value}; {least} is the least")))
     };
     if params.maxn > 0 && params.minn > params.maxn {
-        return Err(DataError::Params(format!("`minn` is {} and `maxn` {}; the shortest n-gram is longer than the longest", params.minn, params.maxn)));
+        return Err(DataError::Params(format!(
+            "`minn` is {} and `maxn` {}; the shortest n-gram is longer than the longest",
+            params.minn, params.maxn
+        )));
     }
     let ngrams = params.word_ngrams > 1 || params.maxn > 0;
     Ok(Args {
@@ -137,7 +147,8 @@ fn one_line(text: &str) -> std::borrow::Cow<'_, str> {
 
 /// Words and labels, each by falling count; of equal count in the order met.
 fn vocabulary(examples: &[Example], params: &TrainParams, args: &Args) -> Result<Dictionary, DataError> {
-    let mut words: HashMap<&str, (i64, u64), ahash::RandomState> = HashMap::with_hasher(ahash::RandomState::with_seeds(1, 2, 3, 4));
+    let mut words: HashMap<&str, (i64, u64), ahash::RandomState> =
+        HashMap::with_hasher(ahash::RandomState::with_seeds(1, 2, 3, 4));
     let mut labels: HashMap<&str, (i64, u64)> = HashMap::new();
     let mut met = 0;
     for (n, example) in examples.iter().enumerate() {

@@ -159,7 +159,9 @@ fn an_index_of_tokens_has_the_positions_of_the_tokens() {
     documents.iter_mut().enumerate().for_each(|(i, document)| document.source = ["b", "a"][i % 2].into());
     let (input, tokens, output) = (write(&documents), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let tokenizer = train_tokenizer(&[input.path()], &TokenizerParams::new(270), &()).unwrap();
-    tokenize(&[input.path()], &tokenizer, tokens.path(), &()).unwrap();
+    let progress = tempfile::tempdir().unwrap();
+    let options = crate::shard::TokenizeOptions::default();
+    tokenize(&[input.path()], None, &tokenizer, options, tokens.path(), progress.path(), &()).unwrap();
     let params = IndexParams { unit: Unit::Tokens, part_symbols: 0 };
     build_index_of_tokens(tokens.path(), &tokenizer, &[input.path()], params, (output.path(), input.path()), &()).unwrap();
     let index = Index::open(output.path()).unwrap();

@@ -12,8 +12,7 @@ use std::sync::LazyLock;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Copyright;
 
-static BLOCK: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"/\*[^*]*\*+(?:[^/*][^*]*\*+)*/").expect("a constant pattern"));
+static BLOCK: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"/\*[^*]*\*+(?:[^/*][^*]*\*+)*/").expect("a constant pattern"));
 /// Case-insensitive as in Python, where the long s and the Kelvin sign fold too; of these only letters of the word matter.
 static NOTICE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?i)copyright").expect("a constant pattern"));
 

@@ -64,7 +64,8 @@ impl<'a> Text<'a> {
             let ascii = self.is_ascii();
             let pieces = self.text.split_inclusive('\n').map(|piece| {
                 let chars = if ascii { piece.len() } else { starts(piece.as_bytes()) } as u64;
-                let found = Paragraph { bytes: byte..byte + piece.len(), start, end: start + chars, blank: strip(piece).is_empty() };
+                let found =
+                    Paragraph { bytes: byte..byte + piece.len(), start, end: start + chars, blank: strip(piece).is_empty() };
                 byte += piece.len();
                 start += chars;
                 found
@@ -75,7 +76,10 @@ impl<'a> Text<'a> {
 
     /// The paragraphs that are not only space.
     pub fn full_paragraphs(&self) -> impl Iterator<Item = (&'a str, &Paragraph)> {
-        self.paragraphs().iter().filter(|paragraph| !paragraph.blank).map(|paragraph| (&self.text[paragraph.bytes.clone()], paragraph))
+        self.paragraphs()
+            .iter()
+            .filter(|paragraph| !paragraph.blank)
+            .map(|paragraph| (&self.text[paragraph.bytes.clone()], paragraph))
     }
 
     /// Whether the text has ASCII only.

@@ -67,7 +67,8 @@ impl UrlList {
     }
 
     fn line(&mut self, line: &str) {
-        static ADDRESS: LazyLock<Regex> = LazyLock::new(|| pattern(r"^([0-9a-f.:]+)\s+((?:[a-z0-9\-_]+\.?){2,}|localhost|localdomain)"));
+        static ADDRESS: LazyLock<Regex> =
+            LazyLock::new(|| pattern(r"^([0-9a-f.:]+)\s+((?:[a-z0-9\-_]+\.?){2,}|localhost|localdomain)"));
         static HOST: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(?:(?:[a-z0-9\-_]+\.?){2,}|localhost|localdomain)"));
         static ADBLOCK: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\|+((?:[a-z0-9\-_]+\.?){2,}|localhost|localdomain)\^"));
         let line = line.trim().to_lowercase();
@@ -236,7 +237,9 @@ mod tests {
         let lines = "# comment\n0.0.0.0 ads.example.com\n10.1.2.3 box.example.net # why\nwww.bad.org\n||rule.example^\n???\n127.0.0.1 localhost\n";
         let domains = list("domain_blocklist_utp_v1", lines, Compat::None);
         assert_eq!(domains.odd, 1);
-        for url in ["http://ads.example.com/x", "https://www.ads.example.com", "http://10.1.2.3/", "bad.org/page", "http://rule.example"] {
+        for url in
+            ["http://ads.example.com/x", "https://www.ads.example.com", "http://10.1.2.3/", "bad.org/page", "http://rule.example"]
+        {
             assert!(listed(&domains, url), "{url}");
         }
         for url in ["http://example.com", "http://0.0.0.0/", "http://localhost", "http://notbad.org", ""] {
@@ -252,6 +255,8 @@ mod tests {
     fn only_compat_takes_every_leading_w_off() {
         let (ours, dolma) = (|compat| list("domain_x", "wikipedia.org\n", compat), "http://ikipedia.org/");
         assert!(!listed(&ours(Compat::None), dolma) && listed(&ours(Compat::Dolma12), dolma));
-        assert!(listed(&ours(Compat::None), "http://www.wikipedia.org/") && listed(&ours(Compat::Dolma12), "http://wikipedia.org/a"));
+        assert!(
+            listed(&ours(Compat::None), "http://www.wikipedia.org/") && listed(&ours(Compat::Dolma12), "http://wikipedia.org/a")
+        );
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::document::read_documents;
 use crate::source::{Care, dolma::read_dolma, expand_named};
-use crate::tagger::tag;
+use crate::tagger::{Compat, tag};
 use crate::testing::{documents, write};
 
 fn fixtures() -> PathBuf {
@@ -22,7 +22,7 @@ fn tagged(names: &[&str]) -> tempfile::TempDir {
     let (raw, output) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let files = expand_named(&[format!("{}/documents/*.gz", fixtures().display())]).unwrap();
     read_dolma(&files, &[], Care::default(), raw.path(), &()).unwrap();
-    tag(raw.path(), output.path(), &taggers(names).unwrap(), &()).unwrap();
+    tag(raw.path(), output.path(), &taggers(names).unwrap(), Compat::Dolma12, &()).unwrap();
     output
 }
 

@@ -47,7 +47,11 @@ const STOP_WORDS: [&str; 8] = ["the", "be", "to", "of", "and", "that", "have", "
 /// datatrove's table of punctuation: marks of several scripts, and control characters but the newline.
 fn is_punctuation(c: char) -> bool {
     const MARKS: &str = "!/—”:％１〈&(、━\\【#%「」，】；+^]~“《„';’{|∶´[=-`*．（–？！：$～«〉,><》)?）。…@_.\"}►»";
-    if c.is_ascii() { c != '\n' && (c.is_ascii_control() || MARKS.contains(c)) && c != '\u{7f}' || c == '\u{7f}' } else { matches!(c, '\u{80}'..='\u{9f}') || MARKS.contains(c) }
+    if c.is_ascii() {
+        c != '\n' && (c.is_ascii_control() || MARKS.contains(c)) && c != '\u{7f}' || c == '\u{7f}'
+    } else {
+        matches!(c, '\u{80}'..='\u{9f}') || MARKS.contains(c)
+    }
 }
 
 /// Values by rule; a text without words or lines has no values that divide by them.

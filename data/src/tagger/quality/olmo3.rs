@@ -59,7 +59,8 @@ pub(super) fn measure(text: &Text<'_>) -> Vec<(String, f64)> {
     set("ellipsis_lines", share(&|line| ["…", "...", ". . ."].iter().any(|end| line.ends_with(end))), lines.len() as f64);
     let plain = spaced.iter().filter(|word| !any_alpha(text.word(word))).count();
     set("words_without_letter", plain as f64, n_spaced);
-    let stop = words.iter().filter(|word| word.len() <= 4 && STOP_WORDS.iter().any(|stop| word.eq_ignore_ascii_case(stop))).count();
+    let stop =
+        words.iter().filter(|word| word.len() <= 4 && STOP_WORDS.iter().any(|stop| word.eq_ignore_ascii_case(stop))).count();
     set("stop_words", stop as f64, 1.0);
 
     let paragraphs: Vec<&str> = string.split("\n\n").map(strip).filter(|paragraph| !paragraph.is_empty()).collect();

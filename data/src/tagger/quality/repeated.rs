@@ -30,7 +30,8 @@ type Grams<V> = HashMap<u64, V, ahash::RandomState>;
 
 impl Numbered {
     pub(super) fn new<'a>(words: impl Iterator<Item = &'a str>) -> Numbered {
-        let mut numbers: HashMap<&str, u32, ahash::RandomState> = HashMap::with_hasher(ahash::RandomState::with_seeds(1, 2, 3, 4));
+        let mut numbers: HashMap<&str, u32, ahash::RandomState> =
+            HashMap::with_hasher(ahash::RandomState::with_seeds(1, 2, 3, 4));
         let (mut ids, mut before, mut sum) = (Vec::new(), vec![0], 0);
         for word in words {
             let next = numbers.len() as u32;

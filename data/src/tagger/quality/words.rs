@@ -6,11 +6,73 @@ use crate::tagger::python::is_space;
 
 /// Marks that are cut off at both ends.
 fn is_mark(c: char) -> bool {
-    matches!(c,
-        ',' | ':' | ';' | '!' | '?' | '¿' | '؟' | '¡' | '(' | ')' | '[' | ']' | '{' | '}' | '<' | '>' | '_' | '#' | '*' | '&'
-        | '。' | '？' | '！' | '，' | '、' | '；' | '：' | '～' | '·' | '।' | '،' | '۔' | '؛' | '٪' | '…'
-        | '\'' | '"' | '”' | '“' | '`' | '‘' | '´' | '’' | '‚' | '„' | '»' | '«' | '「' | '」' | '『' | '』' | '（' | '）'
-        | '〔' | '〕' | '【' | '】' | '《' | '》' | '〈' | '〉' | '⟦' | '⟧' | '—' | '–')
+    matches!(
+        c,
+        ',' | ':'
+            | ';'
+            | '!'
+            | '?'
+            | '¿'
+            | '؟'
+            | '¡'
+            | '('
+            | ')'
+            | '['
+            | ']'
+            | '{'
+            | '}'
+            | '<'
+            | '>'
+            | '_'
+            | '#'
+            | '*'
+            | '&'
+            | '。'
+            | '？'
+            | '！'
+            | '，'
+            | '、'
+            | '；'
+            | '：'
+            | '～'
+            | '·'
+            | '।'
+            | '،'
+            | '۔'
+            | '؛'
+            | '٪'
+            | '…'
+            | '\''
+            | '"'
+            | '”'
+            | '“'
+            | '`'
+            | '‘'
+            | '´'
+            | '’'
+            | '‚'
+            | '„'
+            | '»'
+            | '«'
+            | '「'
+            | '」'
+            | '『'
+            | '』'
+            | '（'
+            | '）'
+            | '〔'
+            | '〕'
+            | '【'
+            | '】'
+            | '《'
+            | '》'
+            | '〈'
+            | '〉'
+            | '⟦'
+            | '⟧'
+            | '—'
+            | '–'
+    )
 }
 
 fn is_quote(c: char) -> bool {
@@ -72,7 +134,10 @@ fn suffix(piece: &str) -> Option<usize> {
     let cut = match last {
         '+' => before.is_ascii_digit(),
         '.' => {
-            let plain = before.is_lowercase() || before.is_ascii_digit() || matches!(before, '%' | '²' | '-' | '+') || (is_mark(before) && before != '_');
+            let plain = before.is_lowercase()
+                || before.is_ascii_digit()
+                || matches!(before, '%' | '²' | '-' | '+')
+                || (is_mark(before) && before != '_');
             let capitals = before.is_uppercase() && chars.next().is_some_and(char::is_uppercase);
             plain || capitals
         }
@@ -82,7 +147,10 @@ fn suffix(piece: &str) -> Option<usize> {
     if cut {
         return Some(last.len_utf8());
     }
-    let units = ["km", "m", "cm", "mm", "ha", "kg", "g", "mg", "kB", "MB", "GB", "TB", "KB", "Kb", "Mb", "Gb", "mph", "hPa", "Pa", "T", "G", "M", "K", "h"];
+    let units = [
+        "km", "m", "cm", "mm", "ha", "kg", "g", "mg", "kB", "MB", "GB", "TB", "KB", "Kb", "Mb", "Gb", "mph", "hPa", "Pa", "T",
+        "G", "M", "K", "h",
+    ];
     let number = piece.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = &piece[number.len()..];
     (number.ends_with(|c: char| c.is_ascii_digit()) && units.contains(&unit)).then_some(unit.len())
@@ -100,7 +168,8 @@ fn cut<'a>(piece: &'a str, words: &mut Vec<&'a str>) {
             words.push(&middle[..n]);
             middle = &middle[n..];
         }
-        if !middle.is_empty() && !is_whole(middle)
+        if !middle.is_empty()
+            && !is_whole(middle)
             && let Some(n) = suffix(middle)
         {
             behind.push(&middle[middle.len() - n..]);
@@ -118,8 +187,25 @@ fn cut<'a>(piece: &'a str, words: &mut Vec<&'a str>) {
 
 /// Pieces that are one word although they end in a mark.
 fn is_whole(piece: &str) -> bool {
-    matches!(piece, "e.g." | "i.e." | "Mr." | "Mrs." | "Ms." | "Dr." | "vs." | "etc." | "a.m." | "p.m." | "Inc." | "Co." | "Corp." | "Jr." | "St." | "v.s.")
-        || piece.len() == 2 && piece.ends_with('.') && piece.as_bytes()[0].is_ascii_lowercase()
+    matches!(
+        piece,
+        "e.g."
+            | "i.e."
+            | "Mr."
+            | "Mrs."
+            | "Ms."
+            | "Dr."
+            | "vs."
+            | "etc."
+            | "a.m."
+            | "p.m."
+            | "Inc."
+            | "Co."
+            | "Corp."
+            | "Jr."
+            | "St."
+            | "v.s."
+    ) || piece.len() == 2 && piece.ends_with('.') && piece.as_bytes()[0].is_ascii_lowercase()
 }
 
 /// Cuts at hyphens and marks between letters.
@@ -172,7 +258,11 @@ fn contraction<'a>(word: &'a str, words: &mut Vec<&'a str>) {
         return;
     }
     let mark = word.contains(['\'', '’']);
-    for ending in if mark { ["n't", "n’t", "'ll", "’ll", "'re", "’re", "'ve", "’ve", "'d", "’d", "'m", "’m"].as_slice() } else { &[] } {
+    for ending in if mark {
+        ["n't", "n’t", "'ll", "’ll", "'re", "’re", "'ve", "’ve", "'d", "’d", "'m", "’m"].as_slice()
+    } else {
+        &[]
+    } {
         if let Some(stem) = word.strip_suffix(ending)
             && !stem.is_empty()
             && stem.len() <= 6
