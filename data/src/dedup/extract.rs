@@ -112,7 +112,8 @@ fn compared(piece: &str, paragraphs: &Paragraphs, semantics: Semantics) -> bool 
     match semantics {
         Semantics::Mended => {
             piece.trim().len() >= paragraphs.least.max(1)
-                && (paragraphs.least_words == 0 || piece.split_whitespace().take(paragraphs.least_words).count() == paragraphs.least_words)
+                && (paragraphs.least_words == 0
+                    || piece.split_whitespace().take(paragraphs.least_words).count() == paragraphs.least_words)
         }
         Semantics::Dolma12 => {
             paragraphs.least_words == 0
