@@ -7,8 +7,10 @@ use crate::bench::repository;
 use crate::training;
 
 /// Kinds whose artifacts are bytes that do not depend on the processor.
-const BYTES: [&str; 10] =
-    ["text", "tag", "dedup", "split", "train_tokenizer", "tokenize", "problems", "demonstrations", "exercises", "filter"];
+const BYTES: [&str; 18] = [
+    "text", "tag", "dedup", "split", "train_tokenizer", "tokenize", "problems", "demonstrations", "exercises", "filter", "minhash",
+    "dedup_substrings", "drop_repetitive", "decontaminate", "replace_spans", "dedup_attributes", "seen", "upsample",
+];
 
 #[test]
 fn kinds_make_what_they_made() {
@@ -18,7 +20,17 @@ let better = raw.tag(["pii", "c4", "language"]).filter(|doc| doc.text.len() > 10
 let rows = jsonl("rows.jsonl");
 let blend = [better, rows].mix(#{ notes: 0.5, rows: 0.5 }, #{ max_repetition: 20.0 });
 let drills = problems(8, #{ seed: 9 }).exercises();
+let clean = raw.minhash().dedup_substrings(200).drop_repetitive().decontaminate(held_out, #{ least_words: 3 });
+let replaced = raw.tag(["gopher_v1"]).replace_spans([#{ span: "gopher_v1__gopher_v1__word_count", min_score: 1e9 }]);
+let marks = raw.dedup_attributes("paragraph", #{ separator: "\n", min_bytes: 1, attribute: "dup" });
+let unseen = rows.dedup(raw.seen("paragraph", #{ expected: 1000 }), "paragraph");
+let more = raw.tag(["gopher_v1"]).upsample("gopher_v1__gopher_v1__word_count", 8000);
 output("blend", blend);
+output("clean", clean);
+output("replaced", replaced);
+output("marks", marks);
+output("unseen", unseen);
+output("more", more);
 output("drills", drills);
 "#;
     bench.write("rows.jsonl", "{\"id\":\"a\",\"text\":\"Write to me at someone@example.org, please do.\",\"source\":\"rows\"}\n");
