@@ -8,8 +8,24 @@ use crate::training;
 
 /// Kinds whose artifacts are bytes that do not depend on the processor.
 const BYTES: [&str; 18] = [
-    "text", "tag", "dedup", "split", "train_tokenizer", "tokenize", "problems", "demonstrations", "exercises", "filter", "minhash",
-    "dedup_substrings", "drop_repetitive", "decontaminate", "replace_spans", "dedup_attributes", "seen", "upsample",
+    "text",
+    "tag",
+    "dedup",
+    "split",
+    "train_tokenizer",
+    "tokenize",
+    "problems",
+    "demonstrations",
+    "exercises",
+    "filter",
+    "minhash",
+    "dedup_substrings",
+    "drop_repetitive",
+    "decontaminate",
+    "replace_spans",
+    "dedup_attributes",
+    "seen",
+    "upsample",
 ];
 
 #[test]

@@ -346,11 +346,13 @@ impl<'a> Sink<'a> {
                         DedupBy::Document | DedupBy::Field(_) => return Ok(Fate::Drop),
                         DedupBy::Paragraph(paragraphs) | DedupBy::Ngram(paragraphs, _) => paragraphs.separator.as_str(),
                     };
-                    let mut text = String::with_capacity(row.text.len());
-                    for (piece, score) in row.text.split_inclusive(separator).zip(scores) {
+                    let (mut text, mut at) = (String::with_capacity(row.text.len()), 0);
+                    for (piece, score) in extract::pieces(&row.text, separator).zip(scores) {
+                        let end = (at + piece.len() + separator.len()).min(row.text.len());
                         if score.is_none() {
-                            text.push_str(piece);
+                            text.push_str(&row.text[at..end]);
                         }
+                        at = end;
                     }
                     if text.trim().is_empty() {
                         return Ok(Fate::Drop);
