@@ -110,7 +110,7 @@ pub(crate) fn window(words: &[u64]) -> u64 {
 
 enum Index {
     Ngram(ngram::Index),
-    Decon(decon::Index),
+    Decon(Box<decon::Index>),
 }
 
 impl Index {
@@ -145,7 +145,7 @@ pub fn decontaminate(
         Rule::Decon(params) => {
             params.check()?;
             let (index, checked) = decon::Index::new(instances, params);
-            (Index::Decon(index), checked)
+            (Index::Decon(Box::new(index)), checked)
         }
     };
     if !checked.contains(&true) {

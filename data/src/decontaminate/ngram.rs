@@ -55,7 +55,9 @@ impl Index {
 
     /// For each problem that shares an n-gram, its longest run of shared words; the score is the share of its n-grams.
     pub(super) fn find(&self, words: &Words) -> Vec<Found> {
-        let mut found: BTreeMap<u32, (BTreeSet<u64>, std::ops::Range<usize>, std::ops::Range<usize>)> = BTreeMap::new();
+        // Shared n-grams, the longest run of words, and the current one.
+        type Shared = (BTreeSet<u64>, std::ops::Range<usize>, std::ops::Range<usize>);
+        let mut found: BTreeMap<u32, Shared> = BTreeMap::new();
         for (&length, ngrams) in &self.lengths {
             for (at, hashes) in words.hashes.windows(length).enumerate() {
                 let ngram = window(hashes);

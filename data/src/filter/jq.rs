@@ -92,7 +92,7 @@ fn truth(value: &Val) -> bool {
     match value {
         Val::Null => false,
         Val::Bool(value) => *value,
-        Val::Num(number) => number.to_string().parse::<f64>().map_or(true, |number| number != 0.0),
+        Val::Num(number) => number.to_string().parse::<f64>() != Ok(0.0),
         Val::BStr(text) | Val::TStr(text) => !text.is_empty(),
         Val::Arr(items) => !items.is_empty(),
         Val::Obj(entries) => !entries.is_empty(),
