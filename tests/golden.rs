@@ -26,6 +26,14 @@ const BYTES: &[&str] = &[
     "filter",
     "merge",
     "merge_tokens",
+    "minhash",
+    "dedup_substrings",
+    "drop_repetitive",
+    "decontaminate",
+    "replace_spans",
+    "dedup_attributes",
+    "seen",
+    "upsample",
 ];
 
 #[test]
@@ -49,6 +57,16 @@ output("told", told);
 output("blend", blend);
 output("whole", whole);
 output("ids", ids);
+let clean = raw.minhash().dedup_substrings(200).drop_repetitive().decontaminate(held_out, #{ least_words: 3 });
+let replaced = raw.tag(["gopher_v1"]).replace_spans([#{ span: "gopher_v1__gopher_v1__word_count", min_score: 1e9 }]);
+let marks = raw.dedup_attributes("paragraph", #{ separator: "\n", min_bytes: 1, attribute: "dup" });
+let unseen = rows.dedup(raw.seen("paragraph", #{ expected: 1000 }), "paragraph");
+let more = raw.tag(["gopher_v1"]).upsample("gopher_v1__gopher_v1__word_count", 8000);
+output("clean", clean);
+output("replaced", replaced);
+output("marks", marks);
+output("unseen", unseen);
+output("more", more);
 output("drills", drills);
 "#;
     bench.write("bad.txt", "example.org\n");

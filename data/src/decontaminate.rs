@@ -103,12 +103,14 @@ impl Words {
 
 /// The hash of a window of words.
 pub(crate) fn window(words: &[u64]) -> u64 {
-    crate::dedup::seen::mix(words.iter().fold(words.len() as u64, |hash, word| hash.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(*word)))
+    crate::dedup::seen::mix(
+        words.iter().fold(words.len() as u64, |hash, word| hash.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(*word)),
+    )
 }
 
 enum Index {
     Ngram(ngram::Index),
-    Decon(decon::Index),
+    Decon(Box<decon::Index>),
 }
 
 impl Index {
@@ -143,11 +145,14 @@ pub fn decontaminate(
         Rule::Decon(params) => {
             params.check()?;
             let (index, checked) = decon::Index::new(instances, params);
-            (Index::Decon(index), checked)
+            (Index::Decon(Box::new(index)), checked)
         }
     };
     if !checked.contains(&true) {
-        return Err(DataError::Params(format!("all {} problems are too short to be looked for; lower the least length", instances.len())));
+        return Err(DataError::Params(format!(
+            "all {} problems are too short to be looked for; lower the least length",
+            instances.len()
+        )));
     }
     let mut report = report::Builder::new(instances, &checked);
     let mut writer = LineWriter::create(output)?;
@@ -164,21 +169,28 @@ pub fn decontaminate(
         for ((row, (words, found)), line) in rows.iter().zip(&found).zip(&batch.numbers) {
             report.add(row, &batch.file, *line, words, found);
         }
-        write_lines(&mut writer, batch, &rows, |row| row.text.len(), |index, row, number, line| {
-            let (words, found) = &found[index];
-            match action {
-                _ if found.is_empty() => Ok(Fate::Keep),
-                Action::Remove => Ok(Fate::Drop),
-                Action::Annotate => {
-                    let mut document: Document = decode(batch, number, line)?;
-                    for one in found {
-                        let key = format!("decontaminate__decontaminate__{}", attribute(&instances[one.instance as usize].task));
-                        document.attributes.entry(key).or_default().push(words.span(&row.text, &one.words, one.score));
+        write_lines(
+            &mut writer,
+            batch,
+            &rows,
+            |row| row.text.len(),
+            |index, row, number, line| {
+                let (words, found) = &found[index];
+                match action {
+                    _ if found.is_empty() => Ok(Fate::Keep),
+                    Action::Remove => Ok(Fate::Drop),
+                    Action::Annotate => {
+                        let mut document: Document = decode(batch, number, line)?;
+                        for one in found {
+                            let key =
+                                format!("decontaminate__decontaminate__{}", attribute(&instances[one.instance as usize].task));
+                            document.attributes.entry(key).or_default().push(words.span(&row.text, &one.words, one.score));
+                        }
+                        changed(&document)
                     }
-                    changed(&document)
                 }
-            }
-        })
+            },
+        )
     })?;
     let report = report.finish(writer.finish()?);
     observer.metric("contaminated_documents", report.contaminated.documents as f64);

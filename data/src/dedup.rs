@@ -327,33 +327,41 @@ impl<'a> Sink<'a> {
                     .collect();
                 writer.push(&batch.file, &lines)
             }
-            Sink::Documents(writer) => write_lines(writer, batch, rows, |row| row.text.len(), |index, row, number, line| {
-                let scores = &scores[index];
-                if scores.iter().all(Option::is_none) {
-                    return Ok(Fate::Keep);
-                }
-                if let Action::Annotate(key) = &params.action {
-                    let mut document: Document = decode(batch, number, line)?;
-                    document.attributes.insert(key.clone(), extract::spans(row, scores, params));
-                    return changed(&document);
-                }
-                let separator = match &params.by {
-                    DedupBy::Document | DedupBy::Field(_) => return Ok(Fate::Drop),
-                    DedupBy::Paragraph(paragraphs) | DedupBy::Ngram(paragraphs, _) => paragraphs.separator.as_str(),
-                };
-                let mut text = String::with_capacity(row.text.len());
-                for (piece, score) in row.text.split_inclusive(separator).zip(scores) {
-                    if score.is_none() {
-                        text.push_str(piece);
+            Sink::Documents(writer) => write_lines(
+                writer,
+                batch,
+                rows,
+                |row| row.text.len(),
+                |index, row, number, line| {
+                    let scores = &scores[index];
+                    if scores.iter().all(Option::is_none) {
+                        return Ok(Fate::Keep);
                     }
-                }
-                if text.trim().is_empty() {
-                    return Ok(Fate::Drop);
-                }
-                let mut document: Document = decode(batch, number, line)?;
-                document.replace_text(text);
-                changed(&document)
-            }),
+                    if let Action::Annotate(key) = &params.action {
+                        let mut document: Document = decode(batch, number, line)?;
+                        document.attributes.insert(key.clone(), extract::spans(row, scores, params));
+                        return changed(&document);
+                    }
+                    let separator = match &params.by {
+                        DedupBy::Document | DedupBy::Field(_) => return Ok(Fate::Drop),
+                        DedupBy::Paragraph(paragraphs) | DedupBy::Ngram(paragraphs, _) => paragraphs.separator.as_str(),
+                    };
+                    let (mut text, mut at) = (String::with_capacity(row.text.len()), 0);
+                    for (piece, score) in extract::pieces(&row.text, separator).zip(scores) {
+                        let end = (at + piece.len() + separator.len()).min(row.text.len());
+                        if score.is_none() {
+                            text.push_str(&row.text[at..end]);
+                        }
+                        at = end;
+                    }
+                    if text.trim().is_empty() {
+                        return Ok(Fate::Drop);
+                    }
+                    let mut document: Document = decode(batch, number, line)?;
+                    document.replace_text(text);
+                    changed(&document)
+                },
+            ),
         }
     }
 

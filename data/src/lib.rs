@@ -29,8 +29,8 @@ pub mod decontaminate;
 pub mod dedup;
 pub mod minhash;
 pub mod mix;
-pub mod substring;
 pub mod split;
+pub mod substring;
 
 pub mod tokenizer;
 

@@ -115,13 +115,21 @@ impl MinHashParams {
     fn check(&self) -> Result<(), DataError> {
         let wrong = |message: String| Err(DataError::Params(message));
         if self.bands == 0 || self.rows == 0 || self.ngram == 0 || self.bands.saturating_mul(self.rows) > 4096 {
-            return wrong(format!("{} bands of {} hashes over {} words: each is at least 1, and hashes at most 4096", self.bands, self.rows, self.ngram));
+            return wrong(format!(
+                "{} bands of {} hashes over {} words: each is at least 1, and hashes at most 4096",
+                self.bands, self.rows, self.ngram
+            ));
         }
         if self.shingling == Shingling::Datatrove && self.bands * self.rows > datatrove::CONSTANTS as u32 {
-            return wrong(format!("datatrove's constants are known for {} hashes; use its 14 bands of 8, or words of ours", datatrove::CONSTANTS));
+            return wrong(format!(
+                "datatrove's constants are known for {} hashes; use its 14 bands of 8, or words of ours",
+                datatrove::CONSTANTS
+            ));
         }
         match self.check {
-            Some(check) if !(check > 0.0 && check <= 1.0) => wrong(format!("the similarity to reach is {check}; it lies between 0 and 1")),
+            Some(check) if !(check > 0.0 && check <= 1.0) => {
+                wrong(format!("the similarity to reach is {check}; it lies between 0 and 1"))
+            }
             _ => Ok(()),
         }
     }
@@ -249,7 +257,12 @@ fn sign(
 }
 
 /// The second pass of a check: the n-grams of the documents that meet another, sorted and distinct.
-fn shingles(input: &Path, hashes: &Hashes, meets: &[bool], observer: &dyn Observer) -> Result<BTreeMap<u32, Vec<u64>>, DataError> {
+fn shingles(
+    input: &Path,
+    hashes: &Hashes,
+    meets: &[bool],
+    observer: &dyn Observer,
+) -> Result<BTreeMap<u32, Vec<u64>>, DataError> {
     let (mut sets, mut index) = (BTreeMap::new(), 0u32);
     for_each_lines(input, observer, |batch| {
         let count = batch.numbers.len() as u32;
@@ -299,7 +312,10 @@ fn survivors(entries: &[Entry], forest: &mut Forest, keep: &Survivor) -> BTreeMa
         },
     };
     let choose = |members: &[u32]| {
-        members.iter().copied().reduce(|best, next| if better(&entries[next as usize], &entries[best as usize]) { next } else { best })
+        members
+            .iter()
+            .copied()
+            .reduce(|best, next| if better(&entries[next as usize], &entries[best as usize]) { next } else { best })
     };
     members
         .into_iter()
@@ -326,8 +342,12 @@ fn write(
     let mut first = 0;
     for_each_lines(input, observer, |batch| {
         let rows: Vec<Row<'_>> = decode_all(batch)?;
-        write_lines(&mut writer, batch, &rows, |row| row.text.len(), |index, row, number, line| {
-            match (places[first + index], params.action) {
+        write_lines(
+            &mut writer,
+            batch,
+            &rows,
+            |row| row.text.len(),
+            |index, row, number, line| match (places[first + index], params.action) {
                 (None, _) | (Some((_, Place::Stays)), Action::Remove) => Ok(Fate::Keep),
                 (Some((_, Place::Goes)), Action::Remove) => Ok(Fate::Drop),
                 (Some((cluster, place)), Action::Annotate) => {
@@ -342,8 +362,8 @@ fn write(
                     }
                     changed(&document)
                 }
-            }
-        })?;
+            },
+        )?;
         first += rows.len();
         Ok(())
     })?;

@@ -157,9 +157,14 @@ fn shares(params: &MixParams) -> Result<Vec<f64>, DataError> {
     if !(params.max_repetition >= 1.0 && params.max_repetition.is_finite()) {
         return Err(DataError::Params(format!("max_repetition is {}; it must be at least 1", params.max_repetition)));
     }
-    let limits = [("max_repetition_of", &params.max_repetition_of, 1.0..=f64::MAX), ("max_fraction_of", &params.max_fraction_of, 1e-12..=1.0)];
+    let limits = [
+        ("max_repetition_of", &params.max_repetition_of, 1.0..=f64::MAX),
+        ("max_fraction_of", &params.max_fraction_of, 1e-12..=1.0),
+    ];
     for (what, limits, range) in limits {
-        if let Some((name, limit)) = limits.iter().find(|(name, limit)| !range.contains(*limit) || !params.ratios.contains_key(*name)) {
+        if let Some((name, limit)) =
+            limits.iter().find(|(name, limit)| !range.contains(*limit) || !params.ratios.contains_key(*name))
+        {
             let rule = "names a group with a ratio, and repetitions are at least 1, fractions above 0 and at most 1";
             return Err(DataError::Params(format!("{what} is {limit} for `{name}`; it {rule}")));
         }
@@ -352,7 +357,12 @@ mod tests {
         let code: std::collections::BTreeSet<&String> = ids.iter().filter(|id| id.starts_with('c')).collect();
         assert_eq!(code.len(), 25);
         params.max_fraction_of.insert("code".into(), 1.5);
-        assert!(mix(&[input.path()], output.path(), &params, &()).unwrap_err().to_string().contains("max_fraction_of is 1.5 for `code`"));
+        assert!(
+            mix(&[input.path()], output.path(), &params, &())
+                .unwrap_err()
+                .to_string()
+                .contains("max_fraction_of is 1.5 for `code`")
+        );
     }
 
     #[test]

@@ -132,32 +132,38 @@ fn write(
     let mut first = 0;
     for_each_lines(input, observer, |batch| {
         let rows: Vec<Row<'_>> = decode_all(batch)?;
-        write_lines(&mut writer, batch, &rows, |row| row.text.len(), |index, row, number, line| {
-            let Some(cuts) = cuts.get(&(first + index as u64)) else { return Ok(Fate::Keep) };
-            let mut document: Document = decode(batch, number, line)?;
-            if action == Action::Annotate {
-                let count = |bytes: &str| bytes.chars().count() as u64;
-                let (mut at, mut characters) = (0, 0);
-                let spans = cuts.iter().map(|cut| {
-                    let start = characters + count(&row.text[at..cut.start]);
-                    (at, characters) = (cut.end, start + count(&row.text[cut.clone()]));
-                    Span { start, end: characters, score: 1.0 }
-                });
-                document.attributes.insert("substring__substring__repeated".to_owned(), spans.collect());
-                return changed(&document);
-            }
-            let (mut text, mut at) = (String::with_capacity(row.text.len()), 0);
-            for cut in cuts {
-                text.push_str(&row.text[at..cut.start]);
-                at = cut.end;
-            }
-            text.push_str(&row.text[at..]);
-            if text.trim().is_empty() {
-                return Ok(Fate::Drop);
-            }
-            document.replace_text(text);
-            changed(&document)
-        })?;
+        write_lines(
+            &mut writer,
+            batch,
+            &rows,
+            |row| row.text.len(),
+            |index, row, number, line| {
+                let Some(cuts) = cuts.get(&(first + index as u64)) else { return Ok(Fate::Keep) };
+                let mut document: Document = decode(batch, number, line)?;
+                if action == Action::Annotate {
+                    let count = |bytes: &str| bytes.chars().count() as u64;
+                    let (mut at, mut characters) = (0, 0);
+                    let spans = cuts.iter().map(|cut| {
+                        let start = characters + count(&row.text[at..cut.start]);
+                        (at, characters) = (cut.end, start + count(&row.text[cut.clone()]));
+                        Span { start, end: characters, score: 1.0 }
+                    });
+                    document.attributes.insert("substring__substring__repeated".to_owned(), spans.collect());
+                    return changed(&document);
+                }
+                let (mut text, mut at) = (String::with_capacity(row.text.len()), 0);
+                for cut in cuts {
+                    text.push_str(&row.text[at..cut.start]);
+                    at = cut.end;
+                }
+                text.push_str(&row.text[at..]);
+                if text.trim().is_empty() {
+                    return Ok(Fate::Drop);
+                }
+                document.replace_text(text);
+                changed(&document)
+            },
+        )?;
         first += rows.len() as u64;
         Ok(())
     })?;

@@ -39,8 +39,7 @@ fn ascii(line: &[u8], base: usize, each: &mut impl FnMut(Range<usize>)) {
         let (start, byte) = (at, line[at]);
         at += 1;
         if word(byte) {
-            loop {
-                let Some(&next) = line.get(at) else { break };
+            while let Some(&next) = line.get(at) {
                 if word(next) {
                     at += 1;
                     continue;

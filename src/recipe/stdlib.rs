@@ -4,6 +4,7 @@
 pub const MODULES: &[(&str, &str)] = &[
     ("corpora", include_str!("../../stdlib/corpora.rhai")),
     ("flex_olmo", include_str!("../../stdlib/flex_olmo.rhai")),
+    ("mixes", include_str!("../../stdlib/mixes.rhai")),
     ("olmo", include_str!("../../stdlib/olmo.rhai")),
     ("olmo2", include_str!("../../stdlib/olmo2.rhai")),
     ("olmo3", include_str!("../../stdlib/olmo3.rhai")),

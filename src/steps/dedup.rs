@@ -83,9 +83,13 @@ crate::params! {
 
 impl Params {
     pub(super) fn checked(&self) -> Result<(), Vec<ParamError>> {
-        let field = self.by.contains('.') || ["document", "paragraph", "ngram", "url", "id", "source", "created", "added"].contains(&self.by.as_str());
+        let field = self.by.contains('.')
+            || ["document", "paragraph", "ngram", "url", "id", "source", "created", "added"].contains(&self.by.as_str());
         if !field {
-            let message = format!("`{}` is nothing to compare by: \"document\", \"paragraph\", \"ngram\", \"url\" or a field such as \"metadata.name\"", self.by);
+            let message = format!(
+                "`{}` is nothing to compare by: \"document\", \"paragraph\", \"ngram\", \"url\" or a field such as \"metadata.name\"",
+                self.by
+            );
             return Err(vec![ParamError::new("by", message)]);
         }
         if self.separator.is_empty() {

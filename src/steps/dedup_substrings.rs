@@ -68,7 +68,8 @@ impl Step for DedupSubstrings {
         let observer = DataObserver::new(work.reporter, "bytes");
         let report = dedup_substrings(&work.input("documents")?.path, &work.out, &params, &observer)?;
         if report.shards > 1 {
-            work.reporter.log(&format!("the corpus was looked through in {} shards; repetitions between them stay", report.shards));
+            work.reporter
+                .log(&format!("the corpus was looked through in {} shards; repetitions between them stay", report.shards));
         }
         let mut closing = census(&work.out)?;
         let removed = report.read - report.kept;

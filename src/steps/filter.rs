@@ -23,7 +23,9 @@ impl Rules {
     fn named(&self, parameter: &str) -> Vec<(String, &Value)> {
         match &self.0 {
             Value::Null => Vec::new(),
-            Value::List(rules) => rules.iter().enumerate().map(|(index, rule)| (format!("{parameter} {}", index + 1), rule)).collect(),
+            Value::List(rules) => {
+                rules.iter().enumerate().map(|(index, rule)| (format!("{parameter} {}", index + 1), rule)).collect()
+            }
             Value::Map(rules) => rules.iter().map(|(name, rule)| (name.clone(), rule)).collect(),
             one => vec![(parameter.to_owned(), one)],
         }
@@ -157,10 +159,12 @@ impl Step for Filter {
         let report = data::filter::filter(&work.input("documents")?.path, &work.out, &rules, examples, &observer)?;
         for rule in report.rules.iter().filter(|rule| !rule.absent.is_empty()) {
             let (names, present) = (rule.absent.join("`, `"), report.present.join("`, `"));
-            work.reporter.log(&format!("rule `{}` names attributes that no document has: `{names}`; there are `{present}`", rule.name));
+            work.reporter
+                .log(&format!("rule `{}` names attributes that no document has: `{names}`; there are `{present}`", rule.name));
         }
         if report.kept.documents == 0 {
-            let dropped: Vec<String> = report.rules.iter().map(|rule| format!("`{}` drops {}", rule.name, rule.dropped.documents)).collect();
+            let dropped: Vec<String> =
+                report.rules.iter().map(|rule| format!("`{}` drops {}", rule.name, rule.dropped.documents)).collect();
             return Err(StepError::Failed(format!(
                 "no document of {} passes the filter: {}",
                 report.read.documents,

@@ -170,7 +170,8 @@ impl Index {
         let mut known = BTreeSet::new();
         let mut checked = Vec::new();
         for (number, instance) in (0..).zip(instances) {
-            let [question, answer, passage] = [&instance.question, &instance.answer, &instance.passage].map(|part| Words::of(part).hashes);
+            let [question, answer, passage] =
+                [&instance.question, &instance.answer, &instance.passage].map(|part| Words::of(part).hashes);
             let all: Vec<u64> = [question.as_slice(), &answer, &passage].concat();
             let distinct = all.iter().collect::<BTreeSet<_>>().len();
             let long = all.len() >= params.least_words && distinct >= params.least_distinct && question.len() >= params.ngram;
@@ -241,7 +242,8 @@ impl Index {
                 let having = self.questions.problems.get(&here).map_or(&[][..], Vec::as_slice);
                 misses.retain(|problem, missed| {
                     // Lists of problems ascend.
-                    let new = having.binary_search(problem).is_ok() && cluster.get(problem).is_some_and(|found| !found.ngrams.contains(&here));
+                    let new = having.binary_search(problem).is_ok()
+                        && cluster.get(problem).is_some_and(|found| !found.ngrams.contains(&here));
                     if new && let Some(found) = cluster.get_mut(problem) {
                         found.ngrams.insert(here);
                         found.words = found.words.start.min(place)..found.words.end.max(place + self.params.ngram);
@@ -280,7 +282,8 @@ impl Index {
                 matched += if answer_score > 0.0 { answer.words.len() } else { 0 };
             } else {
                 let near = around(params.long_window.max(2 * answer.words.len()));
-                let shared: BTreeSet<u64> = near.windows(params.answer_ngram).map(window).filter(|ngram| answer.ngrams.contains(ngram)).collect();
+                let shared: BTreeSet<u64> =
+                    near.windows(params.answer_ngram).map(window).filter(|ngram| answer.ngrams.contains(ngram)).collect();
                 answer_score = self.answers.share(answer, &shared);
                 matched += if shared.is_empty() { 0 } else { (shared.len() + params.answer_ngram - 1).min(answer.words.len()) };
             }

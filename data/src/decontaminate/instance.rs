@@ -59,7 +59,9 @@ pub fn read_instances(path: &Path, name: &str) -> Result<Vec<Instance>, DataErro
 fn read(row: &Map<String, Value>) -> Instance {
     let metadata = row.get("metadata").and_then(Value::as_object);
     let field = |names: &[&str]| {
-        let of = |map: &Map<String, Value>| names.iter().find_map(|name| map.get(*name).map(text)).filter(|text| !text.trim().is_empty());
+        let of = |map: &Map<String, Value>| {
+            names.iter().find_map(|name| map.get(*name).map(text)).filter(|text| !text.trim().is_empty())
+        };
         of(row).or_else(|| metadata.and_then(of)).unwrap_or_default()
     };
     let mut question = field(&QUESTION);

@@ -41,7 +41,8 @@ impl Index {
             let words = Words::of(&all).hashes;
             let window_length = length.min(words.len());
             let looked_for = !words.is_empty() && words.len() >= least;
-            let ngrams: BTreeSet<u64> = if looked_for { words.windows(window_length).map(window).collect() } else { BTreeSet::new() };
+            let ngrams: BTreeSet<u64> =
+                if looked_for { words.windows(window_length).map(window).collect() } else { BTreeSet::new() };
             for ngram in &ngrams {
                 index.lengths.entry(window_length).or_default().entry(*ngram).or_default().push(number);
             }
@@ -54,7 +55,9 @@ impl Index {
 
     /// For each problem that shares an n-gram, its longest run of shared words; the score is the share of its n-grams.
     pub(super) fn find(&self, words: &Words) -> Vec<Found> {
-        let mut found: BTreeMap<u32, (BTreeSet<u64>, std::ops::Range<usize>, std::ops::Range<usize>)> = BTreeMap::new();
+        // Shared n-grams, the longest run of words, and the current one.
+        type Shared = (BTreeSet<u64>, std::ops::Range<usize>, std::ops::Range<usize>);
+        let mut found: BTreeMap<u32, Shared> = BTreeMap::new();
         for (&length, ngrams) in &self.lengths {
             for (at, hashes) in words.hashes.windows(length).enumerate() {
                 let ngram = window(hashes);
@@ -62,7 +65,11 @@ impl Index {
                     let (shared, longest, current) = found.entry(instance).or_insert((BTreeSet::new(), 0..0, 0..0));
                     shared.insert(ngram);
                     // Windows that begin one after the other are one run.
-                    *current = if current.end > 0 && current.end == at + length - 1 { current.start..at + length } else { at..at + length };
+                    *current = if current.end > 0 && current.end == at + length - 1 {
+                        current.start..at + length
+                    } else {
+                        at..at + length
+                    };
                     if current.len() > longest.len() {
                         *longest = current.clone();
                     }
@@ -70,6 +77,9 @@ impl Index {
             }
         }
         let score = |instance: u32, shared: usize| shared as f64 / self.sizes[instance as usize].max(1) as f64;
-        found.into_iter().map(|(instance, (shared, words, _))| Found { instance, words, score: score(instance, shared.len()) }).collect()
+        found
+            .into_iter()
+            .map(|(instance, (shared, words, _))| Found { instance, words, score: score(instance, shared.len()) })
+            .collect()
     }
 }

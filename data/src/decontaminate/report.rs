@@ -102,7 +102,15 @@ impl ContaminationReport {
             let plain = |text: &str| text.replace(['\t', '\n', '\r'], " ");
             table += &format!(
                 "{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{:.6}\n",
-                plain(&row.file), row.line, plain(&row.id), plain(&row.task), row.instance, row.start, row.end, row.words, row.score
+                plain(&row.file),
+                row.line,
+                plain(&row.id),
+                plain(&row.task),
+                row.instance,
+                row.start,
+                row.end,
+                row.words,
+                row.score
             );
         }
         table

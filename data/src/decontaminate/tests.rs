@@ -30,7 +30,8 @@ fn shared_ngrams_are_found_whatever_the_case_and_marks() {
     let twelve = QUESTION.split(' ').take(12).collect::<Vec<_>>().join(" ");
     let short = instance("what is the capital city of france again", "Paris");
     let texts = [shout.as_str(), "nothing of it", &twelve, "x what is the capital city of France again? Paris y"];
-    let (found, report) = run(&texts, &[instance(QUESTION, "nine"), Instance { task: "cities".into(), ..short }], &plain(), Action::Remove);
+    let (found, report) =
+        run(&texts, &[instance(QUESTION, "nine"), Instance { task: "cities".into(), ..short }], &plain(), Action::Remove);
     assert_eq!(ids(&found), ["d1", "d2"]);
     let (sheep, cities) = (&report.tasks["sheep"], &report.tasks["cities"]);
     assert_eq!((sheep.contaminated, sheep.documents.documents, sheep.longest), (1, 1, 33));
@@ -53,7 +54,9 @@ fn annotations_name_the_task_and_the_place() {
 /// Other problems, so that n-grams of the first are rare.
 fn others() -> Vec<Instance> {
     let words = ["river", "stone", "cloud", "lamp", "horse", "table", "window", "garden", "letter", "mirror", "bridge", "candle"];
-    (0..20usize).map(|i| instance(&(0..25usize).map(|j| words[(i * 7 + j * (i + 1)) % words.len()]).collect::<Vec<_>>().join(" "), "")).collect()
+    (0..20usize)
+        .map(|i| instance(&(0..25usize).map(|j| words[(i * 7 + j * (i + 1)) % words.len()]).collect::<Vec<_>>().join(" "), ""))
+        .collect()
 }
 
 #[test]
@@ -62,7 +65,8 @@ fn decon_wants_nearly_all_of_a_question_and_its_answer() {
     let mut instances = vec![instance(QUESTION, "nine sheep")];
     instances.extend(others());
     let words: Vec<&str> = QUESTION.split(' ').collect();
-    let with_answer = format!("Riddle of the day, from an old book that nobody reads: {QUESTION} The answer is nine sheep, of course.");
+    let with_answer =
+        format!("Riddle of the day, from an old book that nobody reads: {QUESTION} The answer is nine sheep, of course.");
     let without = format!("Riddle of the day, from an old book that nobody reads: {QUESTION} I do not know.");
     let half = words[..words.len() / 2].join(" ");
     let changed = [&words[..15], &["or", "so"], &words[15..]].concat().join(" ") + " nine sheep";
@@ -107,7 +111,8 @@ fn rows_of_many_shapes_are_problems() {
     ];
     fs_err::write(dir.path().join("a.jsonl"), rows.join("\n")).unwrap();
     let found = read_instances(dir.path(), "mine").unwrap();
-    let seen: Vec<_> = found.iter().map(|one| (one.task.as_str(), one.question.as_str(), one.answer.as_str(), one.passage.as_str())).collect();
+    let seen: Vec<_> =
+        found.iter().map(|one| (one.task.as_str(), one.question.as_str(), one.answer.as_str(), one.passage.as_str())).collect();
     assert_eq!(seen, [("gsm8k", "q1", "42", "p"), ("math", "q2", "a", ""), ("notes", "q3", "7", ""), ("mine", "q4", "", "")]);
     fs_err::write(dir.path().join("b.jsonl"), "{\"id\":1}\n").unwrap();
     let error = read_instances(dir.path(), "mine").unwrap_err().to_string();
@@ -119,7 +124,8 @@ fn problems_too_short_are_told_and_threads_do_not_matter() {
     let input = write(&documents(&[QUESTION, "a", QUESTION, "b"]));
     let run = |instances: &[Instance], count| {
         let output = tempfile::tempdir().unwrap();
-        threads(count, || decontaminate(input.path(), output.path(), instances, &plain(), Action::Remove, &())).map(|report| (report, snapshot(output.path())))
+        threads(count, || decontaminate(input.path(), output.path(), instances, &plain(), Action::Remove, &()))
+            .map(|report| (report, snapshot(output.path())))
     };
     let error = run(&[instance("too short", "")], 1).unwrap_err().to_string();
     assert!(error.contains("all 1 problems are too short"), "{error}");

@@ -35,7 +35,8 @@ impl BloomSize {
     pub(super) fn plan(self) -> Result<(u64, u32), DataError> {
         if self.keys == 0 || !(self.false_positives > 0.0 && self.false_positives < 1.0) {
             return Err(DataError::Params(
-                "a Bloom filter needs the number of keys that are expected, and a rate of false positives between 0 and 1".to_owned(),
+                "a Bloom filter needs the number of keys that are expected, and a rate of false positives between 0 and 1"
+                    .to_owned(),
             ));
         }
         let n = self.keys as f64;
@@ -49,7 +50,9 @@ impl BloomSize {
                 return Ok((bytes, fewest));
             }
             if bytes >= LARGEST {
-                return Err(DataError::Params("a Bloom filter of more than 16 TiB would be needed; allow more false positives".to_owned()));
+                return Err(DataError::Params(
+                    "a Bloom filter of more than 16 TiB would be needed; allow more false positives".to_owned(),
+                ));
             }
             bytes *= 2;
         }

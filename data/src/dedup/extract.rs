@@ -58,6 +58,17 @@ pub(super) struct Extracted<K> {
     pub(super) pieces: Vec<Piece>,
 }
 
+/// The pieces of a text between separators; one more than there are separators.
+pub(super) fn pieces<'a>(text: &'a str, separator: &'a str) -> impl Iterator<Item = &'a str> {
+    let ends = memchr::memmem::find_iter(text.as_bytes(), separator.as_bytes()).map(Some).chain([None]);
+    let mut start = 0;
+    ends.map(move |end| {
+        let piece = &text[start..end.unwrap_or(text.len())];
+        start = end.map_or(text.len(), |end| end + separator.len());
+        piece
+    })
+}
+
 /// What is compared of a document.
 pub(super) fn extract<K: Hash>(row: &Row<'_>, params: &DedupParams) -> Extracted<K> {
     let (paragraphs, ngrams) = match &params.by {
@@ -78,7 +89,7 @@ pub(super) fn extract<K: Hash>(row: &Row<'_>, params: &DedupParams) -> Extracted
         return found;
     }
     let mut hashes = Vec::new();
-    for piece in row.text.split(paragraphs.separator.as_str()) {
+    for piece in pieces(&row.text, &paragraphs.separator) {
         if !compared(piece, paragraphs, params.semantics) {
             found.pieces.push(Piece::Skipped);
             continue;
@@ -112,7 +123,8 @@ fn compared(piece: &str, paragraphs: &Paragraphs, semantics: Semantics) -> bool 
     match semantics {
         Semantics::Mended => {
             piece.trim().len() >= paragraphs.least.max(1)
-                && (paragraphs.least_words == 0 || piece.split_whitespace().take(paragraphs.least_words).count() == paragraphs.least_words)
+                && (paragraphs.least_words == 0
+                    || piece.split_whitespace().take(paragraphs.least_words).count() == paragraphs.least_words)
         }
         Semantics::Dolma12 => {
             paragraphs.least_words == 0
@@ -189,7 +201,7 @@ pub(super) fn spans(row: &Row<'_>, scores: &[Option<f64>], params: &DedupParams)
     };
     let (mut found, mut offset, mut at) = (Vec::new(), 0u64, 0usize);
     let joint = separator.chars().count() as u64;
-    for (piece, score) in row.text.split(separator).zip(scores) {
+    for (piece, score) in pieces(&row.text, separator).zip(scores) {
         let start = offset;
         offset += piece.chars().count() as u64;
         at += piece.len();

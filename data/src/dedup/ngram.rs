@@ -40,7 +40,7 @@ pub(super) fn for_each_ngram(
         }
         let start = at + 1 - n;
         let taken = match semantics {
-            Semantics::Mended => start % ngrams.stride == 0,
+            Semantics::Mended => start.is_multiple_of(ngrams.stride),
             // Dolma keeps the start of the last window that was taken, and 0 stands for none.
             Semantics::Dolma12 => last == 0 || start - last >= ngrams.stride,
         };

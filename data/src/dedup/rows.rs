@@ -5,32 +5,40 @@ use super::{DedupBy, DedupParams, Semantics};
 use crate::document::compress;
 use crate::document::raw::Row;
 use crate::error::DataError;
-use serde_json::{Value, json};
+use serde_json::Value;
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A row: its keys are sorted; scores of exact dedup are the integer 1. Dolma gives no attribute to an empty text and to a document
 /// that is new, and an empty list to one that was not compared.
 pub(super) fn row(row: &Row<'_>, pieces: &[Piece], scores: &[Option<f64>], key: &str, params: &DedupParams) -> Vec<u8> {
-    let found: Vec<Value> = spans(row, scores, params)
-        .into_iter()
-        .map(|span| match params.by {
-            DedupBy::Ngram(..) => json!([span.start, span.end, span.score]),
-            _ => json!([span.start, span.end, 1]),
-        })
-        .collect();
+    let found = spans(row, scores, params);
     let absent = match (&params.by, params.semantics) {
         (DedupBy::Document | DedupBy::Field(_), Semantics::Dolma12) => found.is_empty() && pieces == [Piece::Exact],
         (_, Semantics::Dolma12) => pieces.is_empty(),
         (_, Semantics::Mended) => found.is_empty(),
     };
-    let mut attributes = serde_json::Map::new();
+    let quoted = |text: &str| Value::from(text).to_string();
+    let mut line = String::with_capacity(64 + found.len() * 16);
+    line.push_str("{\"attributes\":{");
     if !absent {
-        attributes.insert(key.to_owned(), Value::Array(found));
+        line.push_str(&quoted(key));
+        line.push_str(":[");
+        for (index, span) in found.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            // Writing to a string does not fail.
+            let _ = match params.by {
+                DedupBy::Ngram(..) => write!(line, "{comma}[{},{},{}]", span.start, span.end, Value::from(span.score)),
+                _ => write!(line, "{comma}[{},{},1]", span.start, span.end),
+            };
+        }
+        line.push(']');
     }
-    let mut line = json!({ "attributes": attributes, "id": row.id }).to_string().into_bytes();
-    line.push(b'\n');
-    line
+    line.push_str("},\"id\":");
+    line.push_str(&quoted(&row.id));
+    line.push_str("}\n");
+    line.into_bytes()
 }
 
 /// Writes rows to files named like those of the documents. Holds the rows of one file.

@@ -81,7 +81,9 @@ impl Expression {
 fn span(value: &Value) -> Result<(u64, u64, f64), String> {
     let wrong = || format!("{value} is no span [start, end, score]");
     let [start, end, score] = value.as_array().map(Vec::as_slice).ok_or_else(wrong)? else { return Err(wrong()) };
-    let whole = |value: &Value| value.as_u64().or_else(|| value.as_f64().filter(|at| at.fract() == 0.0 && *at >= 0.0).map(|at| at as u64));
+    let whole = |value: &Value| {
+        value.as_u64().or_else(|| value.as_f64().filter(|at| at.fract() == 0.0 && *at >= 0.0).map(|at| at as u64))
+    };
     Ok((whole(start).ok_or_else(wrong)?, whole(end).ok_or_else(wrong)?, score.as_f64().ok_or_else(wrong)?))
 }
 

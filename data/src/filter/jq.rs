@@ -34,8 +34,11 @@ impl Jq {
             .load(&arena, File { code: program, path: () })
             .map_err(|_| format!("`{program}` is no jq program"))?;
         let filter = Compiler::default().with_funs(functions).compile(modules).map_err(|errors| {
-            let names: Vec<String> =
-                errors.into_iter().flat_map(|(_, undefined)| undefined).map(|(name, what)| format!("{} `{name}`", what.as_str())).collect();
+            let names: Vec<String> = errors
+                .into_iter()
+                .flat_map(|(_, undefined)| undefined)
+                .map(|(name, what)| format!("{} `{name}`", what.as_str()))
+                .collect();
             format!("`{program}` names what does not exist: {}", names.join(", "))
         })?;
         Ok(Jq { filter, attributes: attributes_in_jq(program) })
@@ -64,7 +67,10 @@ impl Jq {
     /// The spans `[start, end, score]` that the program gives: one, or a list of them; `null` and nothing are none.
     pub(super) fn spans(&self, document: &[u8]) -> Result<Vec<serde_json::Value>, String> {
         let values = self.run(document)?;
-        values.iter().map(|value| serde_json::from_str(&value.to_string()).map_err(|_| format!("jq gives {value}, which is not JSON"))).collect()
+        values
+            .iter()
+            .map(|value| serde_json::from_str(&value.to_string()).map_err(|_| format!("jq gives {value}, which is not JSON")))
+            .collect()
     }
 
     fn run(&self, document: &[u8]) -> Result<Vec<Val>, String> {
@@ -74,7 +80,9 @@ impl Jq {
         let values = self.filter.id.run((context, input));
         values
             .map(|value| {
-                value.map_err(|stopped| stopped.get_err().map_or_else(|_| "jq halts".to_owned(), |error| format!("jq stops: {error}")))
+                value.map_err(|stopped| {
+                    stopped.get_err().map_or_else(|_| "jq halts".to_owned(), |error| format!("jq stops: {error}"))
+                })
             })
             .collect()
     }
@@ -84,7 +92,7 @@ fn truth(value: &Val) -> bool {
     match value {
         Val::Null => false,
         Val::Bool(value) => *value,
-        Val::Num(number) => number.to_string().parse::<f64>().map_or(true, |number| number != 0.0),
+        Val::Num(number) => number.to_string().parse::<f64>() != Ok(0.0),
         Val::BStr(text) | Val::TStr(text) => !text.is_empty(),
         Val::Arr(items) => !items.is_empty(),
         Val::Obj(entries) => !entries.is_empty(),

@@ -165,7 +165,9 @@ fn advance<'a>(step: &Step, root: &'a Value, value: &'a Value, next: &mut Vec<&'
         (Step::Name(name), Value::Object(map)) => next.extend(map.get(name)),
         (Step::Index(index), Value::Array(items)) => next.extend(place(*index, items.len()).and_then(|at| items.get(at))),
         (Step::Slice(from, to), Value::Array(items)) => {
-            let bound = |at: i64| if at < 0 { items.len().saturating_sub(at.unsigned_abs() as usize) } else { (at as usize).min(items.len()) };
+            let bound = |at: i64| {
+                if at < 0 { items.len().saturating_sub(at.unsigned_abs() as usize) } else { (at as usize).min(items.len()) }
+            };
             let (from, to) = (from.map_or(0, bound), to.map_or(items.len(), bound));
             next.extend(items.iter().take(to).skip(from));
         }
@@ -414,7 +416,8 @@ impl Parser<'_> {
         }
         let rest = self.rest();
         let end = rest.find(|c: char| !(c.is_alphanumeric() || "+-._".contains(c))).unwrap_or(rest.len());
-        let value = serde_json::from_str(&rest[..end]).map_err(|_| self.wrong("`@`, `$`, a number, a quoted text, true, false or null is expected"))?;
+        let value = serde_json::from_str(&rest[..end])
+            .map_err(|_| self.wrong("`@`, `$`, a number, a quoted text, true, false or null is expected"))?;
         self.at += end;
         Ok(Operand::Literal(value))
     }
@@ -456,7 +459,13 @@ mod tests {
 
     #[test]
     fn mistakes_are_shown_and_attributes_named() {
-        for (path, part) in [("a.b", "begins with `$`"), ("$.a[", "is expected"), ("$.a[?(@.b <)]", "number"), ("$.a ]", "belong"), ("$['a", "closed")] {
+        for (path, part) in [
+            ("a.b", "begins with `$`"),
+            ("$.a[", "is expected"),
+            ("$.a[?(@.b <)]", "number"),
+            ("$.a ]", "belong"),
+            ("$['a", "closed"),
+        ] {
             let error = JsonPath::parse(path).unwrap_err();
             assert!(error.contains(part), "{error}");
         }

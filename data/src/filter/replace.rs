@@ -85,23 +85,29 @@ pub fn replace_spans(
     for_each_lines(input, observer, |batch| {
         let rows: Vec<Row<'_>> = decode_all(batch)?;
         rows.iter().for_each(|row| report.read += Totals { documents: 1, bytes: row.text.len() as u64 });
-        write_lines(&mut writer, batch, &rows, |row| row.text.len(), |_, row, number, line| {
-            let wrong = |message| DataError::Document { id: row.id.clone().into_owned(), message };
-            let small = |text: &str| text.trim().len() < least_bytes.max(1);
-            let mut document: Document = decode(batch, number, line)?;
-            let cuts = cuts(&document, line, &compiled).map_err(wrong)?;
-            let text = match (cuts.is_empty(), semantics) {
-                (true, _) => return Ok(if least_bytes > 0 && small(&row.text) { Fate::Drop } else { Fate::Keep }),
-                (false, Semantics::Mended) => mended(&row.text, &cuts).map_err(wrong)?,
-                (false, Semantics::Dolma12) => dolma(&row.text, &cuts),
-            };
-            changes.fetch_add(u64::from(text != row.text), Ordering::Relaxed);
-            if small(&text) {
-                return Ok(Fate::Drop);
-            }
-            document.replace_text(text);
-            changed(&document)
-        })
+        write_lines(
+            &mut writer,
+            batch,
+            &rows,
+            |row| row.text.len(),
+            |_, row, number, line| {
+                let wrong = |message| DataError::Document { id: row.id.clone().into_owned(), message };
+                let small = |text: &str| text.trim().len() < least_bytes.max(1);
+                let mut document: Document = decode(batch, number, line)?;
+                let cuts = cuts(&document, line, &compiled).map_err(wrong)?;
+                let text = match (cuts.is_empty(), semantics) {
+                    (true, _) => return Ok(if least_bytes > 0 && small(&row.text) { Fate::Drop } else { Fate::Keep }),
+                    (false, Semantics::Mended) => mended(&row.text, &cuts).map_err(wrong)?,
+                    (false, Semantics::Dolma12) => dolma(&row.text, &cuts),
+                };
+                changes.fetch_add(u64::from(text != row.text), Ordering::Relaxed);
+                if small(&text) {
+                    return Ok(Fate::Drop);
+                }
+                document.replace_text(text);
+                changed(&document)
+            },
+        )
     })?;
     report.changed = changes.into_inner();
     report.kept = writer.finish()?;
@@ -221,7 +227,9 @@ mod tests {
     #[test]
     fn spans_by_attribute_path_and_program() {
         let mut document = Document::new("d", "name: bob, age: 7", "s");
-        document.attributes.insert("k".into(), vec![Span { start: 6, end: 9, score: 0.9 }, Span { start: 16, end: 17, score: 0.4 }]);
+        document
+            .attributes
+            .insert("k".into(), vec![Span { start: 6, end: 9, score: 0.9 }, Span { start: 16, end: 17, score: 0.4 }]);
         document.metadata.insert("label".into(), "PERSON".into());
         let input = write(&[document, Document::new("e", "nothing", "s")]);
         let replaced = |span: &str, min_score: f64, max_score: f64, with: &str| {

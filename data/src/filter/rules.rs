@@ -105,14 +105,22 @@ impl RulesReport {
         page += "| rule | documents | bytes | alone: documents | alone: bytes |\n|---|--:|--:|--:|--:|\n";
         for rule in &self.rules {
             let (dropped, alone) = (rule.dropped, rule.alone);
-            page += &format!("| {} | {} | {} | {} | {} |\n", cell(&rule.name), dropped.documents, dropped.bytes, alone.documents, alone.bytes);
+            page += &format!(
+                "| {} | {} | {} | {} | {} |\n",
+                cell(&rule.name),
+                dropped.documents,
+                dropped.bytes,
+                alone.documents,
+                alone.bytes
+            );
         }
         if self.rules.len() > 1 {
             page += "\nDocuments that both rules drop:\n\n| |";
             page += &self.rules.iter().map(|rule| format!(" {} |", cell(&rule.name))).collect::<String>();
             page += &format!("\n|---|{}\n", "--:|".repeat(self.rules.len()));
             for (rule, row) in self.rules.iter().zip(&self.overlaps) {
-                page += &format!("| {} |{}\n", cell(&rule.name), row.iter().map(|count| format!(" {count} |")).collect::<String>());
+                page +=
+                    &format!("| {} |{}\n", cell(&rule.name), row.iter().map(|count| format!(" {count} |")).collect::<String>());
             }
         }
         for rule in &self.rules {
@@ -152,7 +160,9 @@ impl Named {
             if self.unmet.is_empty() {
                 return;
             }
-            let Ok(names) = serde_json::from_str::<BTreeMap<Cow<'_, str>, serde::de::IgnoredAny>>(attributes.get()) else { continue };
+            let Ok(names) = serde_json::from_str::<BTreeMap<Cow<'_, str>, serde::de::IgnoredAny>>(attributes.get()) else {
+                continue;
+            };
             for name in names.keys() {
                 self.unmet.remove(name.as_ref());
                 if self.present.len() < 200 && !self.present.contains(name.as_ref()) {
@@ -225,22 +235,33 @@ pub fn filter(
                 hit.iter().for_each(|&other| report.overlaps[rule][other] += 1);
                 let into = if hit.len() == 1 { &mut report.rules[rule].examples } else { &mut shared[rule] };
                 if into.len() < examples {
-                    into.push(Example { id: row.id.clone().into_owned(), beginning: row.text.chars().take(EXAMPLE_CHARS).collect() });
+                    into.push(Example {
+                        id: row.id.clone().into_owned(),
+                        beginning: row.text.chars().take(EXAMPLE_CHARS).collect(),
+                    });
                 }
             }
             if let [rule] = hit.as_slice() {
                 report.rules[*rule].alone += size;
             }
         }
-        write_lines(&mut writer, batch, &rows, |row| row.text.len(), |index, _, _, _| {
-            Ok(if verdicts[index].contains(&true) { Fate::Drop } else { Fate::Keep })
-        })
+        write_lines(
+            &mut writer,
+            batch,
+            &rows,
+            |row| row.text.len(),
+            |index, _, _, _| Ok(if verdicts[index].contains(&true) { Fate::Drop } else { Fate::Keep }),
+        )
     })?;
     report.kept = writer.finish()?;
     for ((rule, shared), asked) in report.rules.iter_mut().zip(shared).zip(asked) {
         rule.examples.extend(shared);
         rule.examples.truncate(examples);
-        rule.absent = if report.read.documents == 0 { Vec::new() } else { asked.into_iter().filter(|name| named.unmet.contains(name)).collect() };
+        rule.absent = if report.read.documents == 0 {
+            Vec::new()
+        } else {
+            asked.into_iter().filter(|name| named.unmet.contains(name)).collect()
+        };
         observer.metric(&format!("dropped/{}", rule.name), rule.dropped.documents as f64);
     }
     if report.rules.iter().any(|rule| !rule.absent.is_empty()) {

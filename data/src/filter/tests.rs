@@ -58,13 +58,17 @@ fn every_rule_accounts_for_what_it_dropped() {
     ];
     let report = filter(input.path(), output.path(), &rules, 1, &()).unwrap();
     assert_eq!(ids(output.path()), ["d4"]);
-    let dropped: Vec<_> = report.rules.iter().map(|rule| (rule.dropped.documents, rule.dropped.bytes, rule.alone.documents)).collect();
+    let dropped: Vec<_> =
+        report.rules.iter().map(|rule| (rule.dropped.documents, rule.dropped.bytes, rule.alone.documents)).collect();
     assert_eq!(dropped, [(2, 3, 0), (4, 10, 2), (1, 6, 1)]);
     assert_eq!(report.overlaps, [[2, 2, 0], [2, 4, 0], [0, 0, 1]]);
     let examples: Vec<_> = report.rules.iter().map(|rule| rule.examples[0].id.as_str()).collect();
     assert_eq!(examples, ["d0", "d2", "d5"], "those that only it dropped come first");
     let page = report.markdown();
-    assert!(page.contains("1 of 6 documents stay") && page.contains("| low | 4 | 10 | 2 | 7 |") && page.contains("`d2`: xxx"), "{page}");
+    assert!(
+        page.contains("1 of 6 documents stay") && page.contains("| low | 4 | 10 | 2 | 7 |") && page.contains("`d2`: xxx"),
+        "{page}"
+    );
 }
 
 #[test]
@@ -75,7 +79,10 @@ fn attributes_that_never_occur_are_told() {
         expression("fine", Sense::Drop, ".attributes.k[0][2] > 100 or (.attributes[\"q\"] // [] | length > 0)"),
     ];
     let report = filter(input.path(), output.path(), &rules, 0, &()).unwrap();
-    assert_eq!((report.rules[0].absent.as_slice(), report.rules[1].absent.as_slice()), (&["kk".to_owned()][..], &["q".to_owned()][..]));
+    assert_eq!(
+        (report.rules[0].absent.as_slice(), report.rules[1].absent.as_slice()),
+        (&["kk".to_owned()][..], &["q".to_owned()][..])
+    );
     assert_eq!((report.kept.documents, report.present.as_slice()), (3, &["k".to_owned()][..]));
     assert!(report.markdown().contains("`typo` names attributes that no document has: `kk`"));
 }
@@ -96,12 +103,16 @@ fn kept_documents_keep_their_bytes_whatever_the_threads() {
     let input = write(&scored(40));
     let run = |count| {
         let output = tempfile::tempdir().unwrap();
-        let rules = [expression("low", Sense::Drop, "$.attributes[?(@.k[0][2] < 50)]"), function("odd", |document| Ok(document.text.len() % 2 == 1))];
+        let rules = [
+            expression("low", Sense::Drop, "$.attributes[?(@.k[0][2] < 50)]"),
+            function("odd", |document| Ok(document.text.len() % 2 == 1)),
+        ];
         let report = threads(count, || filter(input.path(), output.path(), &rules, 3, &())).unwrap();
         (report, snapshot(output.path()))
     };
     assert_eq!(run(1), run(4));
-    let expected: Vec<Document> = scored(40).into_iter().filter(|document| document.text.len() % 2 == 1 && document.text.len() > 5).collect();
+    let expected: Vec<Document> =
+        scored(40).into_iter().filter(|document| document.text.len() % 2 == 1 && document.text.len() > 5).collect();
     let output = write(&expected);
     assert_eq!(run(2).1, snapshot(output.path()));
 }
@@ -124,5 +135,8 @@ impl Observer for Stopped {
 #[test]
 fn stops_when_asked() {
     let (input, output) = (write(&documents(&["a"])), tempfile::tempdir().unwrap());
-    assert!(matches!(filter(input.path(), output.path(), &[function("all", |_| Ok(true))], 0, &Stopped), Err(DataError::Cancelled)));
+    assert!(matches!(
+        filter(input.path(), output.path(), &[function("all", |_| Ok(true))], 0, &Stopped),
+        Err(DataError::Cancelled)
+    ));
 }

@@ -56,7 +56,8 @@ pub(super) fn join(buckets: &[Vec<Vec<u32>>], forest: &mut Forest, alike: impl F
     for group in buckets.iter().flatten() {
         distinct.clear();
         for &document in group {
-            let found = distinct.iter().copied().find(|&other| forest.root(other) == forest.root(document) || alike(other, document));
+            let found =
+                distinct.iter().copied().find(|&other| forest.root(other) == forest.root(document) || alike(other, document));
             match found {
                 Some(other) => forest.unite(other, document),
                 None if distinct.len() < MOST_COMPARED => distinct.push(document),

@@ -24,7 +24,8 @@ pub(super) struct Hashes {
 impl Hashes {
     pub(super) fn new(params: &MinHashParams) -> Hashes {
         let count = u64::from(params.bands * params.rows);
-        let draw = |i: u64, part: &[u8], least: u64| least + choice("minhash", params.seed, &[&i.to_le_bytes(), part]) % (PRIME - least);
+        let draw =
+            |i: u64, part: &[u8], least: u64| least + choice("minhash", params.seed, &[&i.to_le_bytes(), part]) % (PRIME - least);
         let constants = match params.shingling {
             Shingling::Words => (0..count).map(|i| (draw(i, b"a", 1), draw(i, b"b", 0))).collect(),
             Shingling::Datatrove => datatrove::constants(count as usize),

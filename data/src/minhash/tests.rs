@@ -104,7 +104,8 @@ fn annotations_say_cluster_size_and_which_goes() {
     let corpus = documents(&[&prose(1, 60), &prose(2, 60), &prose(1, 60)]);
     let (found, report) = run(&corpus, &MinHashParams { action: Action::Annotate, ..MinHashParams::standard() });
     assert_eq!((found.len(), report.duplicates), (3, 1));
-    let score = |index: usize, name: &str| found[index].attributes.get(&format!("minhash__minhash__{name}")).map(|spans| spans[0].score);
+    let score =
+        |index: usize, name: &str| found[index].attributes.get(&format!("minhash__minhash__{name}")).map(|spans| spans[0].score);
     assert_eq!([0, 2].map(|index| score(index, "cluster_size")), [Some(2.0); 2]);
     assert_eq!([0, 1, 2].map(|index| score(index, "duplicate")), [None, None, Some(1.0)]);
     assert!(found[1].attributes.is_empty());
@@ -154,7 +155,9 @@ fn the_same_for_any_threads_and_files() {
         };
         let one = outcome(whole.path(), 1);
         assert_eq!(one.0.kept.documents, 17);
-        assert!([(whole.path(), 4), (parts.path(), 1), (parts.path(), 2)].iter().all(|(input, count)| outcome(input, *count) == one));
+        assert!(
+            [(whole.path(), 4), (parts.path(), 1), (parts.path(), 2)].iter().all(|(input, count)| outcome(input, *count) == one)
+        );
     }
     let distinct: BTreeSet<&String> = texts.iter().collect();
     assert!(distinct.len() > 17);
