@@ -5,12 +5,15 @@ pub mod params;
 pub mod registry;
 
 pub mod add_expert;
+pub mod analyze;
 pub mod anneal;
 pub mod average;
 pub mod batches;
 mod bridge;
 pub mod cargo_crates;
+pub mod compare_corpora;
 pub mod concat;
+pub mod corpus_report;
 pub mod curve;
 pub mod dedup;
 pub mod demonstrations;
@@ -20,6 +23,7 @@ pub mod fetch;
 pub mod filter;
 pub mod grow;
 pub mod import_hf;
+pub mod index;
 pub mod jsonl;
 mod layout;
 pub mod mask_pii;
@@ -40,6 +44,7 @@ pub mod text;
 pub mod tokenize;
 mod tokens_input;
 pub mod train_tokenizer;
+pub mod training_order;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -66,6 +71,10 @@ pub fn standard() -> Registry {
         .with::<mask_pii::MaskPii>()
         .with::<mix::Mix>()
         .with::<split::Split>()
+        .with::<analyze::Analyze>()
+        .with::<compare_corpora::CompareCorpora>()
+        .with::<corpus_report::CorpusReport>()
+        .with::<index::Index>()
         .with::<train_tokenizer::TrainTokenizer>()
         .with::<tokenize::Tokenize>()
         .with::<batches::Batches>()
@@ -109,6 +118,10 @@ pub enum ArtifactType {
     Scores,
     /// A page.
     Report,
+    /// Tables about a corpus.
+    Analysis,
+    /// A searchable corpus.
+    Index,
     /// Files from outside the store.
     Files,
 }
@@ -126,6 +139,8 @@ impl ArtifactType {
         Self::Chats,
         Self::Scores,
         Self::Report,
+        Self::Analysis,
+        Self::Index,
         Self::Files,
     ];
 
@@ -147,6 +162,8 @@ impl ArtifactType {
             Self::Chats => "chats",
             Self::Scores => "scores",
             Self::Report => "report",
+            Self::Analysis => "analysis",
+            Self::Index => "index",
             Self::Files => "files",
         }
     }

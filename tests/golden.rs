@@ -7,8 +7,22 @@ use crate::bench::repository;
 use crate::training;
 
 /// Kinds whose artifacts are bytes that do not depend on the processor.
-const BYTES: [&str; 10] =
-    ["text", "tag", "dedup", "split", "train_tokenizer", "tokenize", "problems", "demonstrations", "exercises", "filter"];
+const BYTES: [&str; 14] = [
+    "text",
+    "tag",
+    "dedup",
+    "split",
+    "train_tokenizer",
+    "tokenize",
+    "problems",
+    "demonstrations",
+    "exercises",
+    "filter",
+    "analyze",
+    "compare_corpora",
+    "corpus_report",
+    "index",
+];
 
 #[test]
 fn kinds_make_what_they_made() {
@@ -20,6 +34,10 @@ let blend = [better, rows].mix(#{ notes: 0.5, rows: 0.5 }, #{ max_repetition: 20
 let drills = problems(8, #{ seed: 9 }).exercises();
 output("blend", blend);
 output("drills", drills);
+let found = raw.analyze(["summary", "common_ngrams", "duplicates", "lengths", "pii", "demographics"], #{ ngrams: [1, 3] });
+let sides = [raw, rows].compare_corpora(#{ names: ["raw", "rows"], ngrams: [1] });
+output("corpus", [found, sides].corpus_report(#{ names: ["raw", "both"] }));
+output("searchable", raw.index("words"));
 "#;
     bench.write("rows.jsonl", "{\"id\":\"a\",\"text\":\"Write to me at someone@example.org, please do.\",\"source\":\"rows\"}\n");
     bench.write("r.rhai", &format!("{}{more}", training::TINY));
