@@ -34,7 +34,10 @@ let blend = [better, rows].mix(#{ notes: 0.5, rows: 0.5 }, #{ max_repetition: 20
 let drills = problems(8, #{ seed: 9 }).exercises();
 output("blend", blend);
 output("drills", drills);
-let found = raw.analyze(["summary", "common_ngrams", "duplicates", "lengths", "pii", "demographics"], #{ ngrams: [1, 3] });
+let found = raw.analyze(#{
+    analyses: ["summary", "common_ngrams", "duplicates", "lengths", "pii", "demographics"],
+    ngrams: [1, 3],
+});
 let sides = [raw, rows].compare_corpora(#{ names: ["raw", "rows"], ngrams: [1] });
 output("corpus", [found, sides].corpus_report(#{ names: ["raw", "both"] }));
 output("searchable", raw.index("words"));

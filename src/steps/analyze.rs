@@ -91,7 +91,7 @@ impl Step for Analyze {
                   table in <name>.jsonl and analysis.json for each analysis, and all of them with drawings in report.html and \
                   report.md. Words are those of Unicode Standard Annex 29.",
             ports: PORTS,
-            positional: &["analyses"],
+            positional: &[],
             output: ArtifactType::Analysis,
             parts: &[],
             place: Place::Thread,
