@@ -282,8 +282,7 @@ pub fn build_index_of_tokens(
                 if *last != meta.eos || rest.contains(&meta.eos) {
                     return Err(wrong("its tokens do not end with the only end of text".to_owned()));
                 }
-                let metadata =
-                    known.remove(&(src.clone(), loc)).filter(|known| known.0 == *id).map(|known| known.1).unwrap_or_default();
+                let metadata = known.remove(&(src.clone(), loc, id.clone())).unwrap_or_default();
                 let row = Row { id, source: &source.source, file: src, line: loc, text: None, metadata: &metadata };
                 out.add(rest.iter().map(|id| id + 1), &row, None)?;
             }
@@ -298,8 +297,8 @@ pub fn build_index_of_tokens(
     out.finish(IndexParams { unit: Unit::Tokens, ..params }, (scratch, observer))
 }
 
-/// Id and metadata of documents by file and line. Held in memory as a whole.
-type Known = HashMap<(String, u64), (String, Map<String, Value>)>;
+/// Metadata of documents by file, line and id: files of several corpora may have one name. Held in memory as a whole.
+type Known = HashMap<(String, u64, String), Map<String, Value>>;
 
 fn known_metadata(documents: &[&Path], observer: &dyn Observer) -> Result<Known, DataError> {
     let mut known = Known::new();
@@ -310,7 +309,7 @@ fn known_metadata(documents: &[&Path], observer: &dyn Observer) -> Result<Known,
         Vec::new,
         |made: &mut Vec<_>, record| {
             let document = record.document;
-            made.push(((record.file.to_owned(), record.line), (document.id.clone(), document.metadata.clone())));
+            made.push(((record.file.to_owned(), record.line, document.id.clone()), document.metadata.clone()));
         },
         |pieces| {
             known.extend(pieces.into_iter().flatten());
