@@ -24,6 +24,7 @@ mod export;
 mod gc;
 mod generate;
 mod graph;
+mod index;
 mod load;
 mod locks;
 mod logs;
@@ -39,6 +40,7 @@ mod sql;
 mod store;
 mod sweep;
 mod tag;
+mod trace;
 mod watch;
 mod why;
 
@@ -93,6 +95,10 @@ enum Command {
     Score(score::Arguments),
     /// Continue token ids or a text.
     Generate(generate::Arguments),
+    /// Ask a searchable index of the data: counts, places, next tokens, documents.
+    Index(index::Arguments),
+    /// Find the spans of a text that stand in the training data, and where they come from.
+    Trace(trace::Arguments),
     /// Talk to a model.
     Chat(chat::Arguments),
     /// Print the reference of steps, functions and tables.
@@ -166,6 +172,8 @@ fn dispatch(command: Command, home: &Home) -> Result<ExitCode, CliError> {
         Command::Untag(arguments) => tag::untag(&arguments, home)?,
         Command::Score(arguments) => score::run(&arguments, home)?,
         Command::Generate(arguments) => generate::run(&arguments, home)?,
+        Command::Index(arguments) => index::run(&arguments, home)?,
+        Command::Trace(arguments) => trace::run(&arguments, home)?,
         Command::Chat(arguments) => chat::run(&arguments, home)?,
         Command::Docs(arguments) => docs::run(&arguments)?,
         Command::Cache(arguments) => store::run(&arguments, home)?,

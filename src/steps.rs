@@ -5,13 +5,16 @@ pub mod params;
 pub mod registry;
 
 pub mod add_expert;
+pub mod analyze;
 pub mod anneal;
 pub mod average;
 pub mod batches;
 mod bridge;
 pub mod cargo_crates;
 pub mod classify;
+pub mod compare_corpora;
 pub mod concat;
+pub mod corpus_report;
 pub mod curve;
 pub mod decontaminate;
 pub mod dedup;
@@ -26,6 +29,7 @@ pub mod fetch;
 pub mod filter;
 pub mod grow;
 pub mod import_hf;
+pub mod index;
 pub mod jsonl;
 mod layout;
 pub mod mask_pii;
@@ -56,6 +60,7 @@ pub mod train_classifier;
 pub mod train_tokenizer;
 pub mod upsample;
 pub mod warc;
+pub mod training_order;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -97,6 +102,10 @@ pub fn standard() -> Registry {
         .with::<mix::Mix>()
         .with::<upsample::Upsample>()
         .with::<split::Split>()
+        .with::<analyze::Analyze>()
+        .with::<compare_corpora::CompareCorpora>()
+        .with::<corpus_report::CorpusReport>()
+        .with::<index::Index>()
         .with::<train_tokenizer::TrainTokenizer>()
         .with::<tokenize::Tokenize>()
         .with::<merge_tokens::MergeTokens>()
@@ -145,6 +154,10 @@ pub enum ArtifactType {
     Scores,
     /// A page.
     Report,
+    /// Tables about a corpus.
+    Analysis,
+    /// A searchable corpus.
+    Index,
     /// Files from outside the store.
     Files,
 }
@@ -164,6 +177,8 @@ impl ArtifactType {
         Self::Chats,
         Self::Scores,
         Self::Report,
+        Self::Analysis,
+        Self::Index,
         Self::Files,
     ];
 
@@ -187,6 +202,8 @@ impl ArtifactType {
             Self::Chats => "chats",
             Self::Scores => "scores",
             Self::Report => "report",
+            Self::Analysis => "analysis",
+            Self::Index => "index",
             Self::Files => "files",
         }
     }

@@ -34,6 +34,10 @@ const BYTES: &[&str] = &[
     "dedup_attributes",
     "seen",
     "upsample",
+    "analyze",
+    "compare_corpora",
+    "corpus_report",
+    "index",
 ];
 
 #[test]
@@ -68,6 +72,13 @@ output("marks", marks);
 output("unseen", unseen);
 output("more", more);
 output("drills", drills);
+let found = raw.analyze(#{
+    analyses: ["summary", "common_ngrams", "duplicates", "lengths", "pii", "demographics"],
+    ngrams: [1, 3],
+});
+let sides = [raw, rows].compare_corpora(#{ names: ["raw", "rows"], ngrams: [1] });
+output("corpus", [found, sides].corpus_report(#{ names: ["raw", "both"] }));
+output("searchable", raw.index("words"));
 "#;
     bench.write("bad.txt", "example.org\n");
     bench.write("rows.jsonl", "{\"id\":\"a\",\"text\":\"Write to me at someone@example.org, please do.\",\"source\":\"rows\"}\n");

@@ -28,7 +28,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let meta = build_index(&inputs, tokenizer.as_ref(), params, (output, &output.join("scratch")), &())?;
     let seconds = started.elapsed().as_secs_f64();
     let rate = meta.symbols as f64 / seconds;
-    println!("{{\"symbols\":{},\"documents\":{},\"build_s\":{seconds:.1},\"symbols_per_s\":{rate:.0}}}", meta.symbols, meta.documents);
+    println!(
+        "{{\"symbols\":{},\"documents\":{},\"build_s\":{seconds:.1},\"symbols_per_s\":{rate:.0}}}",
+        meta.symbols, meta.documents
+    );
 
     let index = Index::open(output)?;
     let mut phrases = Vec::new();
@@ -45,7 +48,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let started = Instant::now();
             let found: u64 = phrases.iter().map(|phrase| ask(&index, phrase)).sum();
             let each = started.elapsed().as_secs_f64() / phrases.len() as f64 * 1e6;
-            println!("{{\"question\":\"{name}\",\"round\":\"{round}\",\"asked\":{},\"found\":{found},\"us_each\":{each:.1}}}", phrases.len());
+            println!(
+                "{{\"question\":\"{name}\",\"round\":\"{round}\",\"asked\":{},\"found\":{found},\"us_each\":{each:.1}}}",
+                phrases.len()
+            );
         }
     }
     Ok(())

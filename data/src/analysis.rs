@@ -29,8 +29,8 @@ use crate::error::DataError;
 use crate::observe::Observer;
 use duplicates::{Compared, Entry, clusters, entry};
 use ngrams::Question;
-use records::{Fields, Record, for_each_piece};
 use rayon::prelude::*;
+use records::{Fields, Record, for_each_piece};
 use sequence::{BETWEEN, Sequence, SequenceWriter};
 use sites::{SiteTables, Sites};
 use spill::Sorter;
@@ -137,7 +137,11 @@ impl AnalysisParams {
             return Err(DataError::Params("an n-gram has one word at least".to_owned()));
         }
         let missing = [
-            ("geolocation", self.countries.is_none(), "a table of countries: lines `first,last,country`, `network/bits,country` or `host,country`"),
+            (
+                "geolocation",
+                self.countries.is_none(),
+                "a table of countries: lines `first,last,country`, `network/bits,country` or `host,country`",
+            ),
             (
                 "toxicity",
                 self.toxic_attributes.is_empty() && self.toxic_lexicon.is_none(),
@@ -342,10 +346,14 @@ fn ngram_tables(words: &Words, params: &AnalysisParams) -> Vec<Table> {
                     vec![(rank as u64 + 1).into(), ngram.count.into(), tokens.join(" ").into(), Cell::List(tokens)]
                 });
                 tables.push(
-                    Table::new(&format!("{name}_{n}grams"), &format!("{title} {n}-grams"), &["rank", "count", "string", "tokens"])
-                        .note("Exact counts; of n-grams of one count, the one that the corpus has first comes first.")
-                        .plot(Plot::Bars { label: 2, value: 1 })
-                        .rows(rows),
+                    Table::new(
+                        &format!("{name}_{n}grams"),
+                        &format!("{title} {n}-grams"),
+                        &["rank", "count", "string", "tokens"],
+                    )
+                    .note("Exact counts; of n-grams of one count, the one that the corpus has first comes first.")
+                    .plot(Plot::Bars { label: 2, value: 1 })
+                    .rows(rows),
                 );
             }
         }

@@ -174,7 +174,8 @@ impl Report {
     }
 }
 
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem;color:#223}\n\
+/// The look of every page.
+pub(super) const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem;color:#223}\n\
 table{border-collapse:collapse;margin:1rem 0}th,td{padding:.25rem .7rem;border-bottom:1px solid #dde;text-align:right;white-space:nowrap}\n\
 th:first-child,td:first-child,th:nth-child(2),td:nth-child(2){text-align:left}th{border-bottom:2px solid #99a}\n\
 .scroll{overflow-x:auto}.charts{display:flex;flex-wrap:wrap;gap:1.2rem}svg{background:#fafbfd;border:1px solid #dde;border-radius:6px}\n";
@@ -188,7 +189,7 @@ fn shown(score: Score) -> String {
     }
 }
 
-fn markdown_table((header, rows): &(Vec<String>, Vec<Vec<String>>)) -> String {
+pub(super) fn markdown_table((header, rows): &(Vec<String>, Vec<Vec<String>>)) -> String {
     let line =
         |cells: &[String]| format!("| {} |\n", cells.iter().map(|cell| cell.replace('|', "\\|")).collect::<Vec<_>>().join(" | "));
     let rule: Vec<String> = header.iter().enumerate().map(|(i, _)| if i == 0 { ":--" } else { "--:" }.to_owned()).collect();
@@ -196,7 +197,7 @@ fn markdown_table((header, rows): &(Vec<String>, Vec<Vec<String>>)) -> String {
     format!("{}|{}|\n{body}", line(header), rule.join("|"))
 }
 
-fn html_table((header, rows): &(Vec<String>, Vec<Vec<String>>)) -> String {
+pub(super) fn html_table((header, rows): &(Vec<String>, Vec<Vec<String>>)) -> String {
     let line = |cells: &[String], tag: &str| {
         format!("<tr>{}</tr>\n", cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", escape(cell))).collect::<String>())
     };
@@ -204,7 +205,7 @@ fn html_table((header, rows): &(Vec<String>, Vec<Vec<String>>)) -> String {
     format!("<div class=\"scroll\"><table>\n<thead>{}</thead>\n<tbody>{rows}</tbody></table></div>\n", line(header, "th"))
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

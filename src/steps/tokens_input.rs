@@ -51,7 +51,8 @@ pub(super) fn recorded(work: &Work<'_>) -> Result<Option<Recorded>, StepError> {
     Ok(if Recording::is_at(path) { Some(Recording::open(path)?.shape()) } else { None })
 }
 
-fn open(dir: &Path) -> Result<Arc<dyn TokenSource>, StepError> {
+/// A token artifact as the loader takes it.
+pub(super) fn open(dir: &Path) -> Result<Arc<dyn TokenSource>, StepError> {
     Ok(if Recording::is_at(dir) { Arc::new(Recording::open(dir)?) } else { Arc::new(Files(TokenFiles::open(dir)?)) })
 }
 

@@ -186,10 +186,14 @@ fn overlap(names: &[&str], held: Sorter<17>, name: &str, what: &str) -> Result<V
         Ok(())
     })?;
     close(&corpora);
-    let share = |row: usize, column: usize| Cell::Number((1e4 * common[row][column] as f64 / common[row][row].max(1) as f64).round() / 100.0);
+    let share = |row: usize, column: usize| {
+        Cell::Number((1e4 * common[row][column] as f64 / common[row][row].max(1) as f64).round() / 100.0)
+    };
     Ok(vec![
-        square(&format!("overlap_{name}"), &format!("Distinct {what} in common"), names, |row, column| common[row][column].into())
-            .note("On the diagonal: the distinct ones of the corpus itself."),
+        square(&format!("overlap_{name}"), &format!("Distinct {what} in common"), names, |row, column| {
+            common[row][column].into()
+        })
+        .note("On the diagonal: the distinct ones of the corpus itself."),
         square(&format!("overlap_{name}_percent"), &format!("Share of the {what} of the row that the column has"), names, share)
             .note("In percent of the distinct ones of the row's corpus."),
     ])

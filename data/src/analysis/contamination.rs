@@ -91,11 +91,20 @@ impl Phrases {
         Ok(all)
     }
 
-    fn read_row(&mut self, row: &Value, line: u64, fields: &[String], numbers: &mut HashMap<Vec<u32>, u32>) -> Result<(), String> {
+    fn read_row(
+        &mut self,
+        row: &Value,
+        line: u64,
+        fields: &[String],
+        numbers: &mut HashMap<Vec<u32>, u32>,
+    ) -> Result<(), String> {
         let mut found = Vec::new();
         if fields.is_empty() {
             let object = row.as_object().ok_or("not an instance: it is no object")?;
-            object.iter().filter(|(name, value)| *name != "id" && value.is_string()).for_each(|(_, value)| texts(value, &mut found));
+            object
+                .iter()
+                .filter(|(name, value)| *name != "id" && value.is_string())
+                .for_each(|(_, value)| texts(value, &mut found));
         }
         for field in fields {
             let value = field.split('.').try_fold(row, |value, name| value.get(name));

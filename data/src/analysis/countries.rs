@@ -40,7 +40,8 @@ impl Countries {
             };
             match fields.as_slice() {
                 [first, last, country] => {
-                    let ip = |text: &str| text.parse::<IpAddr>().map(number).map_err(|_| wrong(&format!("`{text}` is no IP address")));
+                    let ip =
+                        |text: &str| text.parse::<IpAddr>().map(number).map_err(|_| wrong(&format!("`{text}` is no IP address")));
                     countries.ranges.push((ip(first)?, ip(last)?, (*country).to_owned()));
                 }
                 [network, country] => match network.split_once('/') {
@@ -92,8 +93,14 @@ mod tests {
         std::fs::write(&path, "# c\n1.0.0.0,1.0.0.255,AU\n10.2.0.0/16,XX\n2001:db8::/32,YY\nde,DE\nexample.org,US\n").unwrap();
         let countries = Countries::read(&path).unwrap();
         let of = |ip: &str| countries.of(Some(ip.parse().unwrap()), "");
-        assert_eq!([of("1.0.0.7"), of("1.0.1.0"), of("10.2.255.255"), of("2001:db8:1::")], [Some("AU"), None, Some("XX"), Some("YY")]);
-        assert_eq!([countries.of(None, "www.example.org"), countries.of(None, "a.de"), countries.of(None, "org")], [Some("US"), Some("DE"), None]);
+        assert_eq!(
+            [of("1.0.0.7"), of("1.0.1.0"), of("10.2.255.255"), of("2001:db8:1::")],
+            [Some("AU"), None, Some("XX"), Some("YY")]
+        );
+        assert_eq!(
+            [countries.of(None, "www.example.org"), countries.of(None, "a.de"), countries.of(None, "org")],
+            [Some("US"), Some("DE"), None]
+        );
         std::fs::write(&path, "a,b,c\n").unwrap();
         assert!(Countries::read(&path).unwrap_err().to_string().contains("c.csv:1: `a` is no IP address"));
     }

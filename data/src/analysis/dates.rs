@@ -92,7 +92,10 @@ mod tests {
         assert_eq!(found("2024-01-31T00:00:00Z"), Some(2024));
         assert_eq!(found("Tue, 3 Mar 1998 10:00"), Some(1998));
         assert_eq!(found("20190203"), Some(2019));
-        assert_eq!([found("1577836800"), found("1577836800000"), found("no date"), found("")], [Some(2020), Some(2020), None, None]);
+        assert_eq!(
+            [found("1577836800"), found("1577836800000"), found("no date"), found("")],
+            [Some(2020), Some(2020), None, None]
+        );
         assert_eq!([found("1577836799"), found("1609459199"), found("951868800")], [Some(2019), Some(2020), Some(2000)]);
         assert_eq!([year(&serde_json::json!(2001)), year(&serde_json::json!(946_684_800))], [Some(2001), Some(2000)]);
     }

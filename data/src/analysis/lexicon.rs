@@ -47,10 +47,13 @@ impl Lexicon {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let (term, label) = line.rsplit_once(',').filter(|(term, label)| !folded(term).is_empty() && !label.trim().is_empty()).ok_or_else(|| {
-                let message = "there is no term with a label; write `term,label`".to_owned();
-                DataError::Line { path: path.to_path_buf(), line: index as u64 + 1, message }
-            })?;
+            let (term, label) = line
+                .rsplit_once(',')
+                .filter(|(term, label)| !folded(term).is_empty() && !label.trim().is_empty())
+                .ok_or_else(|| {
+                    let message = "there is no term with a label; write `term,label`".to_owned();
+                    DataError::Line { path: path.to_path_buf(), line: index as u64 + 1, message }
+                })?;
             terms.push((term.trim().to_owned(), label.trim().to_owned()));
         }
         if terms.is_empty() {

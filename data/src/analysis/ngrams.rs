@@ -111,7 +111,8 @@ fn for_each_hash(ids: &[u32], n: usize, mut each: impl FnMut(u64, usize)) {
         let end = start + ids[start..].iter().position(|&id| id == BETWEEN).unwrap_or(ids.len() - start);
         let document = &ids[start..end];
         if document.len() >= n {
-            let mut hash = document[..n - 1].iter().fold(0u64, |hash, &id| hash.wrapping_mul(BASE).wrapping_add(u64::from(id) + 1));
+            let mut hash =
+                document[..n - 1].iter().fold(0u64, |hash, &id| hash.wrapping_mul(BASE).wrapping_add(u64::from(id) + 1));
             for (at, (&first, &last)) in document.iter().zip(&document[n - 1..]).enumerate() {
                 hash = hash.wrapping_mul(BASE).wrapping_add(u64::from(last) + 1);
                 each(finish(hash), start + at);

@@ -49,7 +49,10 @@ const BAD: &str = "bad:7 worst:10 worse:4 terrible:10 horrible:10 awful:10 hate:
     fear:4 afraid:6 fail:5 failed:5 failure:3 lazy:3 corrupt:5 guilty:5 sick:7 dead:2 death:3 war:3 attack:4 terror:6 terrorist:6 \
     terrorists:6 abuse:6 victim:4 hurt:5 pain:5 painful:7 difficult:5 hard:3 illegal:5 negative:3 nasty:10 rude:3 selfish:5 shame:6 \
     sorry:5 tragic:8 unfair:5 useless:5 worthless:8 hostile:5 inferior:4 racist:7 threat:4 problem:3 problems:3 loss:3 lost:3";
-const NEGATIONS: &[&str] = &["not", "no", "never", "neither", "nor", "without", "don't", "doesn't", "didn't", "isn't", "wasn't", "aren't", "can't", "won't"];
+const NEGATIONS: &[&str] = &[
+    "not", "no", "never", "neither", "nor", "without", "don't", "doesn't", "didn't", "isn't", "wasn't", "aren't", "can't",
+    "won't",
+];
 const INTENSIFIERS: &[&str] = &["very", "really", "extremely", "so", "most", "truly", "highly", "absolutely"];
 
 /// Words with a polarity from −1 to 1.
@@ -74,7 +77,8 @@ impl Sentiment {
         let mut words = HashMap::new();
         for (word, polarity) in lexicon.terms {
             let polarity = polarity.parse::<f64>().ok().filter(|polarity| polarity.abs() <= 1.0);
-            let polarity = polarity.ok_or_else(|| DataError::format(path, format!("the polarity of `{word}` is not from -1 to 1")))?;
+            let polarity =
+                polarity.ok_or_else(|| DataError::format(path, format!("the polarity of `{word}` is not from -1 to 1")))?;
             words.insert(word.to_lowercase(), polarity);
         }
         Ok(Sentiment(words))
@@ -85,7 +89,8 @@ impl Sentiment {
         let (mut sum, mut polar) = (0.0, 0);
         for (at, word) in words.iter().enumerate() {
             let Some(&value) = self.0.get(word) else { continue };
-            let before = |distance: usize, list: &[&str]| at.checked_sub(distance).is_some_and(|at| list.contains(&words[at].as_str()));
+            let before =
+                |distance: usize, list: &[&str]| at.checked_sub(distance).is_some_and(|at| list.contains(&words[at].as_str()));
             let strong = if before(1, INTENSIFIERS) { 1.3 } else { 1.0 };
             let turned = if before(1, NEGATIONS) || before(2, NEGATIONS) { -0.5 } else { 1.0 };
             sum += (value * strong * turned).clamp(-1.0, 1.0);
@@ -97,7 +102,8 @@ impl Sentiment {
 
 /// The terms that are looked for when the user gives none.
 pub(crate) fn terms() -> Lexicon {
-    let plain = TERMS.iter().flat_map(|(group, terms)| terms.split_whitespace().map(move |term| (term.to_owned(), (*group).to_owned())));
+    let plain =
+        TERMS.iter().flat_map(|(group, terms)| terms.split_whitespace().map(move |term| (term.to_owned(), (*group).to_owned())));
     let pairs = COLOURS.iter().flat_map(|colour| {
         PERSONS.split_whitespace().map(move |person| (format!("{colour} {person}"), format!("origin: {colour}")))
     });
@@ -200,7 +206,10 @@ mod tests {
     #[test]
     fn polarity_of_sentences() {
         let of = |text: &str| Sentiment::default().polarity(&folded(text));
-        assert_eq!([of("a good day"), of("not good"), of("very good"), of("a table"), of("good and evil")], [700_000, -350_000, 910_000, 0, -150_000]);
+        assert_eq!(
+            [of("a good day"), of("not good"), of("very good"), of("a table"), of("good and evil")],
+            [700_000, -350_000, 910_000, 0, -150_000]
+        );
     }
 
     #[test]

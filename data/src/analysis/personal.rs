@@ -19,10 +19,7 @@ static PATTERNS: LazyLock<[(&str, Regex); 3]> = LazyLock::new(|| {
     [
         ("email", pattern(r"[.\s@,?!;:)(]*([^\s@]+@[^\s@,?!;:)(]+?)[.\s@,?!;:)(]?[\s\n\r]")),
         ("phone", pattern(r"\s+\(?\d{3}\)?[-. ]*\d{3}[-. ]?\d{4}")),
-        (
-            "ip",
-            pattern(r"(?:(?:25[0-5]|2[0-4][0-9]|[01]?[0-9][0-9]?)\.){3}(?:25[0-5]|2[0-4][0-9]|[01]?[0-9][0-9]?)"),
-        ),
+        ("ip", pattern(r"(?:(?:25[0-5]|2[0-4][0-9]|[01]?[0-9][0-9]?)\.){3}(?:25[0-5]|2[0-4][0-9]|[01]?[0-9][0-9]?)")),
     ]
 });
 
@@ -43,7 +40,8 @@ fn precise(kind: &str, text: &str, range: &Range<usize>) -> bool {
         "email" => {
             let mention = &text[range.clone()];
             let mut parts = mention.split('@');
-            parts.next().is_some_and(|addressee| addressee.trim() != "(") && parts.next().is_some_and(|domain| domain.contains('.'))
+            parts.next().is_some_and(|addressee| addressee.trim() != "(")
+                && parts.next().is_some_and(|domain| domain.contains('.'))
         }
         "phone" => !["isbn", "doi", "#", "http://", "https://", "www."].iter().any(|word| context.contains(word)),
         _ => !["isbn", "doi", "#"].iter().any(|word| context.contains(word)),
@@ -87,7 +85,10 @@ impl Tally for Personal {
     }
 
     fn tables(self, _: usize) -> Result<Vec<Table>, DataError> {
-        let rows = PATTERNS.iter().zip(self.found).map(|((kind, _), (count, documents))| vec![(*kind).into(), count.into(), documents.into()]);
+        let rows = PATTERNS
+            .iter()
+            .zip(self.found)
+            .map(|((kind, _), (count, documents))| vec![(*kind).into(), count.into(), documents.into()]);
         let note = format!(
             "In lower case; numbers with isbn, doi or # within {AROUND} characters are none, nor are phone numbers near an address. {} documents of more than {LONGEST} characters were left out.",
             self.long

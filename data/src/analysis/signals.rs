@@ -56,7 +56,10 @@ impl Tally for Languages {
 
     fn tables(self, rows: usize) -> Result<Vec<Table>, DataError> {
         let found = self.found.by_documents(rows).into_iter();
-        let note = format!("By `{}`; `un` where no language has more than half of the weight.", self.prefix.split("__").next().unwrap_or_default());
+        let note = format!(
+            "By `{}`; `un` where no language has more than half of the weight.",
+            self.prefix.split("__").next().unwrap_or_default()
+        );
         Ok(vec![
             Table::new("language", "Languages", &["language", "count", "tokens"])
                 .note(note)

@@ -100,14 +100,18 @@ fn the_bytes_depend_on_the_corpus_alone() {
 
 #[test]
 fn sites_dates_and_copies() {
-    let (analysis, _) = run(&corpus(), &["summary", "domains", "schemes", "suffixes", "extensions", "dates", "duplicates"], |_| ());
+    let (analysis, _) =
+        run(&corpus(), &["summary", "domains", "schemes", "suffixes", "extensions", "dates", "duplicates"], |_| ());
     let rows = |name: &str| table(&analysis, name).rows.clone();
     assert_eq!(rows("domains").len(), 5);
     assert_eq!(rows("domains")[0][..2], ["www.site0.co.uk".into(), Cell::Count(60)]);
     assert_eq!(rows("suffixes")[0][..2], ["co.uk".into(), Cell::Count(300)]);
     assert_eq!(rows("extensions")[0][..2], ["html".into(), Cell::Count(300)]);
     assert_eq!(rows("schemes")[0][..2], ["https".into(), Cell::Count(300)]);
-    assert_eq!(rows("dates").iter().map(|row| row[0].clone()).collect::<Vec<_>>(), ["2000".into(), "2001".into(), Cell::from("2002")]);
+    assert_eq!(
+        rows("dates").iter().map(|row| row[0].clone()).collect::<Vec<_>>(),
+        ["2000".into(), "2001".into(), Cell::from("2002")]
+    );
     assert_eq!(rows("summary")[0][1], Cell::Count(300));
     let documents = corpus();
     let mut copies: HashMap<&str, u64> = HashMap::new();
@@ -122,7 +126,10 @@ fn sites_dates_and_copies() {
         assert_eq!(*place, format!("part-00000.jsonl.zst:{}", first + 1));
     }
     assert!(rows("duplicates_text_clusters").iter().any(|row| row[1] == "part-00000.jsonl.zst:10".into()));
-    assert_eq!(rows("duplicates_url").into_iter().map(|row| row[1].clone()).collect::<Vec<_>>(), [100, 300, 50, 250].map(Cell::Count));
+    assert_eq!(
+        rows("duplicates_url").into_iter().map(|row| row[1].clone()).collect::<Vec<_>>(),
+        [100, 300, 50, 250].map(Cell::Count)
+    );
 }
 
 #[test]

@@ -147,7 +147,10 @@ mod tests {
 
     #[test]
     fn words_of_a_sentence() {
-        assert_eq!(found("Don't pay $3.50, x_1: naïve\r\n 日本 a.b. e.é"), expected("Don't pay $3.50, x_1: naïve\r\n 日本 a.b. e.é"));
+        assert_eq!(
+            found("Don't pay $3.50, x_1: naïve\r\n 日本 a.b. e.é"),
+            expected("Don't pay $3.50, x_1: naïve\r\n 日本 a.b. e.é")
+        );
         assert_eq!(found("Hi there. RSS 2.0"), ["Hi", "there", ".", "RSS", "2.0"]);
         let mut folded = Vec::new();
         for_each_folded("ÉTÉ, it's!", &mut String::new(), |word| folded.push(word.to_owned()));

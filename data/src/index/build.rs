@@ -97,11 +97,7 @@ impl Files {
         Ok(())
     }
 
-    fn finish(
-        mut self,
-        params: IndexParams,
-        (scratch, observer): (&Path, &dyn Observer),
-    ) -> Result<IndexMeta, DataError> {
+    fn finish(mut self, params: IndexParams, (scratch, observer): (&Path, &dyn Observer)) -> Result<IndexMeta, DataError> {
         self.symbols.flush()?;
         self.rows.flush()?;
         if let Some(texts) = &mut self.texts {
@@ -170,10 +166,8 @@ pub fn build_index(
     let of_words = matches!(params.unit, Unit::Words | Unit::Folded);
     let mut files = Files::create(output, width, of_words)?;
     let shared = Mutex::new(Arc::new(Vocabulary::default()));
-    let start = || Piece {
-        lookup: Lookup::new(shared.lock().unwrap_or_else(PoisonError::into_inner).clone()),
-        ready: Vec::new(),
-    };
+    let start =
+        || Piece { lookup: Lookup::new(shared.lock().unwrap_or_else(PoisonError::into_inner).clone()), ready: Vec::new() };
     let work = |piece: &mut Piece, record: &Record<'_>| {
         let ready = prepare(params.unit, tokenizer, &mut piece.lookup, record);
         piece.ready.push(ready);
@@ -193,8 +187,14 @@ pub fn build_index(
                 let Ready { symbols, document, file, line, text } = ready?;
                 // Ids become symbols here.
                 let symbols = symbols.into_iter().map(|id| 1 + if id >= NEW { map[(id & !NEW) as usize] } else { id });
-                let row =
-                    Row { id: &document.id, source: &document.source, file: &file, line, text: None, metadata: &document.metadata };
+                let row = Row {
+                    id: &document.id,
+                    source: &document.source,
+                    file: &file,
+                    line,
+                    text: None,
+                    metadata: &document.metadata,
+                };
                 files.add(symbols, &row, text.as_deref())?;
             }
         }
@@ -220,12 +220,7 @@ fn token_width(vocab_size: u64) -> u8 {
     if vocab_size < 1 << 16 { 2 } else { 4 }
 }
 
-fn prepare(
-    unit: Unit,
-    tokenizer: Option<&Tokenizer>,
-    lookup: &mut Lookup,
-    record: &Record<'_>,
-) -> Result<Ready, DataError> {
+fn prepare(unit: Unit, tokenizer: Option<&Tokenizer>, lookup: &mut Lookup, record: &Record<'_>) -> Result<Ready, DataError> {
     let text = record.document.text.as_str();
     let mut symbols = Vec::new();
     let mut kept = None;
@@ -287,7 +282,7 @@ pub fn build_index_of_tokens(
                 if *last != meta.eos || rest.contains(&meta.eos) {
                     return Err(wrong("its tokens do not end with the only end of text".to_owned()));
                 }
-                let metadata = known.remove(&(src.clone(), loc)).filter(|known| known.0 == *id).map(|known| known.1).unwrap_or_default();
+                let metadata = known.remove(&(src.clone(), loc, id.clone())).unwrap_or_default();
                 let row = Row { id, source: &source.source, file: src, line: loc, text: None, metadata: &metadata };
                 out.add(rest.iter().map(|id| id + 1), &row, None)?;
             }
@@ -302,8 +297,8 @@ pub fn build_index_of_tokens(
     out.finish(IndexParams { unit: Unit::Tokens, ..params }, (scratch, observer))
 }
 
-/// Id and metadata of documents by file and line. Held in memory as a whole.
-type Known = HashMap<(String, u64), (String, Map<String, Value>)>;
+/// Metadata of documents by file, line and id: files of several corpora may have one name. Held in memory as a whole.
+type Known = HashMap<(String, u64, String), Map<String, Value>>;
 
 fn known_metadata(documents: &[&Path], observer: &dyn Observer) -> Result<Known, DataError> {
     let mut known = Known::new();
@@ -314,7 +309,7 @@ fn known_metadata(documents: &[&Path], observer: &dyn Observer) -> Result<Known,
         Vec::new,
         |made: &mut Vec<_>, record| {
             let document = record.document;
-            made.push(((record.file.to_owned(), record.line), (document.id.clone(), document.metadata.clone())));
+            made.push(((record.file.to_owned(), record.line, document.id.clone()), document.metadata.clone()));
         },
         |pieces| {
             known.extend(pieces.into_iter().flatten());

@@ -24,7 +24,10 @@ impl Mapped {
     pub(crate) fn open(path: &Path, bytes: u64) -> Result<Mapped, DataError> {
         let mapped = Mapped::whole(path)?;
         if mapped.bytes().len() as u64 != bytes {
-            return Err(DataError::format(path, format!("it has {} bytes, but index.json promises {bytes}", mapped.bytes().len())));
+            return Err(DataError::format(
+                path,
+                format!("it has {} bytes, but index.json promises {bytes}", mapped.bytes().len()),
+            ));
         }
         Ok(mapped)
     }

@@ -111,16 +111,26 @@ impl Index {
         let from = position.saturating_sub(context).max(range.start);
         let to = (end + context).min(range.end - 1);
         if self.texts.is_none() {
-            return Ok(Snippet { before: self.decode(from..position)?, hit: self.decode(position..end)?, after: self.decode(end..to)? });
+            return Ok(Snippet {
+                before: self.decode(from..position)?,
+                hit: self.decode(position..end)?,
+                after: self.decode(end..to)?,
+            });
         }
         let text = self.text(document)?;
         let words = self.words_of(&text);
         let byte = |at: u64| words.get((at - range.start) as usize).map_or(text.len(), |word| word.start);
         // Up to the end of the last word, so that no white space is at the end of what was found.
-        let last = |at: u64| (at - range.start).checked_sub(1).map_or(0, |last| words.get(last as usize).map_or(text.len(), |word| word.end));
+        let last = |at: u64| {
+            (at - range.start).checked_sub(1).map_or(0, |last| words.get(last as usize).map_or(text.len(), |word| word.end))
+        };
         let (start, stop) = (byte(position), last(end).max(byte(position)));
         let (first, past) = (byte(from).min(start), last(to).max(stop));
-        Ok(Snippet { before: text[first..start].to_owned(), hit: text[start..stop].to_owned(), after: text[stop..past].to_owned() })
+        Ok(Snippet {
+            before: text[first..start].to_owned(),
+            hit: text[start..stop].to_owned(),
+            after: text[stop..past].to_owned(),
+        })
     }
 
     /// Where the indexed words of a text are.

@@ -142,7 +142,11 @@ pub(crate) fn write_suffixes<S: Symbol>(
     let width = usize::from(place_bytes(text.len() as u64));
     let parts = divide(starts, text.len() as u64, part);
     if let Some(long) = parts.iter().find(|part| part.end - part.start > i32::MAX as u64) {
-        let message = format!("a document at position {} has {} symbols, and 2,147,483,647 can be sorted", long.start, long.end - long.start);
+        let message = format!(
+            "a document at position {} has {} symbols, and 2,147,483,647 can be sorted",
+            long.start,
+            long.end - long.start
+        );
         return Err(DataError::Params(message));
     }
     let out = fs_err::File::create(path)?;
@@ -193,7 +197,9 @@ fn stretches<S: Symbol>(text: &[S], runs: &[Run<'_>], count: usize) -> Vec<Vec<R
         let pivot = runs[longest].at(runs[longest].places.len() * i / count);
         cuts.push(
             runs.iter()
-                .map(|run| run.places.partition_point(|&place| compare(text, run.base + place as u64, pivot, 0) == Ordering::Less))
+                .map(|run| {
+                    run.places.partition_point(|&place| compare(text, run.base + place as u64, pivot, 0) == Ordering::Less)
+                })
                 .collect(),
         );
     }

@@ -39,7 +39,10 @@ fn build(documents: &[Document], unit: Unit, part_symbols: u64) -> (TempDir, Ind
 
 /// The symbols of every document.
 fn symbols(index: &Index) -> Vec<Vec<u32>> {
-    (0..index.meta().documents).map(|document| index.document_range(document)).map(|range| index.symbols.range(range.start..range.end - 1)).collect()
+    (0..index.meta().documents)
+        .map(|document| index.document_range(document))
+        .map(|range| index.symbols.range(range.start..range.end - 1))
+        .collect()
 }
 
 const UNITS: [Unit; 4] = [Unit::Bytes, Unit::Words, Unit::Folded, Unit::Tokens];
@@ -77,7 +80,9 @@ fn phrases_are_counted_as_text() {
     for phrase in ["the cat", "at", "mat.\n", "é", "x_1 x_1", "nowhere"] {
         let expected: usize = documents
             .iter()
-            .map(|document| (0..document.text.len()).filter(|&at| document.text.as_bytes()[at..].starts_with(phrase.as_bytes())).count())
+            .map(|document| {
+                (0..document.text.len()).filter(|&at| document.text.as_bytes()[at..].starts_with(phrase.as_bytes())).count()
+            })
             .sum();
         assert_eq!(index.count(&index.encode(phrase).unwrap().unwrap()), expected as u64, "{phrase}");
     }

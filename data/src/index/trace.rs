@@ -169,7 +169,8 @@ fn places(index: &Index, text: &str, count: usize) -> Result<Vec<Range<usize>>, 
                 places.push(start..at);
             }
             if at != text.len() {
-                let message = "the tokenizer changes texts before it encodes them, so spans cannot be told in the text".to_owned();
+                let message =
+                    "the tokenizer changes texts before it encodes them, so spans cannot be told in the text".to_owned();
                 return Err(DataError::Params(message));
             }
             places
@@ -201,7 +202,8 @@ fn cut(text: &str, places: &[Range<usize>], span: Range<usize>) -> usize {
         let stop = places.get(at + 1).map_or(text.len(), |next| next.start.max(places[at].end));
         let piece = &text[places[at].start..stop];
         let following = text[stop..].chars().next();
-        let sentence = piece.trim_end().ends_with(['.', '!', '?']) && (piece.ends_with(char::is_whitespace) || following.is_none_or(char::is_whitespace));
+        let sentence = piece.trim_end().ends_with(['.', '!', '?'])
+            && (piece.ends_with(char::is_whitespace) || following.is_none_or(char::is_whitespace));
         if sentence || piece.trim_start().contains('\n') {
             end = at + 1;
             break;
