@@ -50,4 +50,3 @@ impl std::hash::Hasher for Prehashed {
         self.0 = key as u64;
     }
 }
-

@@ -2,11 +2,11 @@
 //! Knows words in lower case without punctuation, as phrase queries of search engines do; no answer is checked.
 
 use super::records::Record;
-use crate::document::open_lines;
 use super::table::{Plot, Table};
 use super::tally::Tally;
 use super::vocabulary::{Vocabulary, WordKey};
 use super::words::for_each_folded;
+use crate::document::open_lines;
 use crate::error::DataError;
 use rayon::prelude::*;
 use serde_json::Value;

@@ -119,7 +119,9 @@ fn cuts<'a>(document: &Document, line: &[u8], replacements: &'a [Compiled]) -> R
     let mut cuts = Vec::new();
     for replacement in replacements {
         let spans: Vec<(u64, u64, f64)> = match &replacement.selector {
-            Selector::Attribute(key) => document.attributes.get(key).into_iter().flatten().map(|span| (span.start, span.end, span.score)).collect(),
+            Selector::Attribute(key) => {
+                document.attributes.get(key).into_iter().flatten().map(|span| (span.start, span.end, span.score)).collect()
+            }
             Selector::Expression(expression) => expression.spans(line)?,
         };
         let (least, most) = replacement.range;

@@ -28,11 +28,14 @@ impl Limits {
             let began = began(operations);
             if u64::try_from(held().wrapping_sub(began.held)).is_ok_and(|held| held > self.bytes) {
                 let mib = self.bytes >> 20;
-                return Some(format!("it holds more than {mib} MiB; is there a value that grows with each turn of a loop?").into());
+                return Some(
+                    format!("it holds more than {mib} MiB; is there a value that grows with each turn of a loop?").into(),
+                );
             }
             (operations.is_multiple_of(CLOCK_OPERATIONS) && began.at.elapsed() > self.time).then(|| {
                 let seconds = self.time.as_secs_f64();
-                format!("it takes longer than {seconds} s; is there an endless loop, or a value that grows with each turn?").into()
+                format!("it takes longer than {seconds} s; is there an endless loop, or a value that grows with each turn?")
+                    .into()
             })
         });
     }
