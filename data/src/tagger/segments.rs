@@ -133,10 +133,10 @@ pub(crate) enum Pieces {
     Paragraphs,
 }
 
-/// The library's own pre-tokenizers, whose class of punctuation is that of Oniguruma.
+/// The library's own pre-tokenizers. `[[:punct:]]` is `\p{P}` to the Oniguruma that Dolma runs on; newer ones add ASCII symbols.
 static CUTS: LazyLock<Option<[Split; 2]>> = LazyLock::new(|| {
     let cut = |pattern: &str| Split::new(SplitPattern::Regex(pattern.to_owned()), SplitDelimiterBehavior::Isolated, false).ok();
-    Some([cut(" ?[[:punct:]]")?, cut(" ?\\d")?])
+    Some([cut(r" ?\p{P}")?, cut(" ?\\d")?])
 });
 
 fn pieces(text: &str) -> usize {
