@@ -142,8 +142,11 @@ impl Piece {
     }
 }
 
-/// Reads the whole of a sidecar: start, end, id, src and loc of every document of a token file.
-pub(super) fn read_sidecar(path: &Path) -> Result<Vec<(u64, u64, String, String, u64)>, DataError> {
+/// Start, end, id, src and loc of a document of a token file.
+pub(super) type SidecarRow = (u64, u64, String, String, u64);
+
+/// Reads the whole of a sidecar.
+pub(super) fn read_sidecar(path: &Path) -> Result<Vec<SidecarRow>, DataError> {
     let mut text = String::new();
     let file = BufReader::new(fs_err::File::open(path)?);
     flate2::bufread::MultiGzDecoder::new(file).read_to_string(&mut text).map_err(|error| DataError::format(path, error))?;

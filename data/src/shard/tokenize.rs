@@ -173,10 +173,10 @@ fn assemble(
         opened.push(Piece::open(progress, index, dtype)?);
     }
     let Some(seed) = options.shuffle else {
-        for index in 0..opened.len() {
+        for (index, piece) in opened.iter().enumerate() {
             check(observer)?;
             let mut list = Piece::open(progress, index, dtype)?;
-            list.entries(|entry, at| put(&mut writer, &opened[index], &entry, at))?;
+            list.entries(|entry, at| put(&mut writer, piece, &entry, at))?;
         }
         return writer.finish();
     };

@@ -126,5 +126,5 @@ fn documents_must_be_those_they_are_cut_like() {
     let other = run(&[two, documents(&["x"])].concat()).unwrap_err().to_string();
     assert!(other.ends_with("c.jsonl:2: here is `d2`, but the next document to export is `d0`"), "{other}");
     assert!(run(&documents(&["1", "2", "3", "4"])).unwrap_err().to_string().contains("`d3`"));
-    assert_eq!(run(&[]).unwrap_err().to_string().contains("`d0` is not among"), true);
+    assert!(run(&[]).unwrap_err().to_string().contains("`d0` is not among"));
 }

@@ -113,7 +113,7 @@ fn characters<'a>(body: &'a [u8], content_type: &str, is_html: bool) -> Cow<'a, 
         let label = &text[lower.find("charset=")? + "charset=".len()..];
         let label = label.trim_start_matches(['"', '\'', ' ']);
         let end = label.find(|c: char| !c.is_ascii_alphanumeric() && !"-_:.".contains(c)).unwrap_or(label.len());
-        Encoding::for_label(label[..end].as_bytes())
+        Encoding::for_label(&label.as_bytes()[..end])
     };
     let by_mark = Encoding::for_bom(body).map(|(encoding, _)| encoding);
     let own =
