@@ -1,5 +1,6 @@
 //! Files of an index, mapped into memory: symbols, positions, offsets.
 //! Knows widths and lengths, not what the numbers mean.
+#![allow(clippy::useless_conversion, reason = "the same code reads symbols of 8, 16 and 32 bits")]
 
 use crate::error::DataError;
 use memmap2::Mmap;

@@ -1,5 +1,6 @@
 //! Questions to an index about one phrase: where it stands, how often, and what follows it. All answers are exact.
 //! Knows symbols and ranks, no text.
+#![allow(clippy::useless_conversion, reason = "the same code reads symbols of 8, 16 and 32 bits")]
 
 use super::Index;
 use super::file::with_symbols;

@@ -294,7 +294,7 @@ mod tests {
         found.spans().map(|(name, span)| (name.to_owned(), span.start, span.end, round(span.score))).collect()
     }
 
-    fn pick<'a>(found: &'a [(String, u64, u64, f64)]) -> Vec<(&'a str, u64, u64, f64)> {
+    fn pick(found: &[(String, u64, u64, f64)]) -> Vec<(&str, u64, u64, f64)> {
         found.iter().map(|(name, start, end, score)| (name.as_str(), *start, *end, *score)).collect()
     }
 

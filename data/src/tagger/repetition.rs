@@ -233,10 +233,12 @@ pub(crate) fn periods<T: Eq>(items: &[T], longest: usize) -> Vec<Period> {
 mod tests {
     use super::*;
 
+    type Case = (&'static str, &'static [(u64, u64, f64)]);
+
     #[test]
     fn finds_what_the_pattern_matches() {
         // As Python's `re` finds them.
-        let cases: [(&str, &[(u64, u64, f64)]); 8] = [
+        let cases: [Case; 8] = [
             ("1 2 3 1 2 3 1 2 3 1 2 3\nA B A B A B\n", &[(0, 23, 4.0)]),
             ("aaaa", &[(0, 4, 4.0)]),
             ("a a a a a", &[(0, 9, 5.0)]),
