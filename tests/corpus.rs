@@ -5,17 +5,34 @@ use std::path::Path;
 
 use crate::bench::{Bench, repository};
 
-/// Taggers that dolma 1.2.1 ran on all sets of the fixtures.
-const TAGGERS: [&str; 9] = [
+/// Taggers that dolma 1.2.1 ran on the fixtures; two of them stop there on texts without words.
+const TAGGERS: &[&str] = &[
     "gopher_v1",
     "gopher_v2",
     "c4_v1",
     "c4_v2",
+    "pii_regex_v1",
     "pii_regex_v2",
+    "pii_regex_with_counts_v2",
     "pii_regex_with_counts_fast_v2",
-    "char_length_v1",
     "bytes_length_v1",
+    "char_length_v1",
+    "char_length_strip_ws_v1",
+    "char_length_with_paragraphs_v1",
+    "doc_count_v1",
     "whitespace_tokenizer_v1",
+    "whitespace_tokenizer_with_paragraphs_v1",
+    "uniseg_length_v1",
+    "uniseg_length_paragraphs_v1",
+    "uniseg_length_paragraphs_with_empty_v1",
+    "uniseg_length_paragraphs_with_doc_length_v1",
+    "olmo_pretokenizer_v1",
+    "olmo_pretokenizer_with_paragraphs_v1",
+    "repetitions_v1",
+    "paragraph_repetitions_v1",
+    "not_alphanum_paragraph_v1",
+    "code_copyright_comments_v1",
+    "code_redpajama_taggers_v1",
 ];
 
 fn plain(path: &Path) -> String {
@@ -39,16 +56,22 @@ fn corpus() -> Bench {
 #[test]
 fn tagged_documents_leave_as_dolma_wrote_them() {
     let bench = corpus();
-    let recipe =
-        format!("let raw = dolma(\"corpus/documents/**\");\nlet tagged = raw.tag({TAGGERS:?});\noutput(\"tagged\", tagged);\n");
-    bench.write("r.rhai", &recipe);
+    let tag = format!("raw.tag({TAGGERS:?}, #{{ compat: \"dolma-1.2\" }})");
+    bench.write(
+        "r.rhai",
+        &format!("let raw = dolma(\"corpus/documents/**\");\nlet tagged = {tag};\noutput(\"tagged\", tagged);\n"),
+    );
     bench.run_ok(&["r.rhai"]);
     bench.ok(&["export", "tagged", "--format", "dolma", "--out", "out", "--like", "corpus/documents"]);
     for tagger in TAGGERS {
         for set in ["edge", "empty", "sample"] {
             let file = format!("attributes/{tagger}/{set}.jsonl.gz");
-            let theirs = plain(&repository().join("data/fixtures/dolma").join(&file));
-            assert!(plain(&bench.path("out").join(&file)) == theirs, "{file} is not what dolma wrote");
+            let theirs = repository().join("data/fixtures/dolma").join(&file);
+            let stops = set == "empty" && ["pii_regex_v1", "pii_regex_with_counts_v2"].contains(tagger);
+            assert_eq!(theirs.exists(), !stops, "{file}");
+            if !stops {
+                assert!(plain(&bench.path("out").join(&file)) == plain(&theirs), "{file} is not what dolma wrote");
+            }
         }
     }
     // And in again, with the attributes: the same texts and the same attributes.
@@ -189,7 +212,7 @@ output("raw", raw);
 output("tokens", tokens);
 "#,
     );
-    bench.run_ok(&["r.rhai"]);
+    let first = bench.run_ok(&["r.rhai"]);
     bench.ok(&["export", "tokens", "tokens"]);
     let length = |name: &str| std::fs::metadata(bench.path("tokens").join(name)).unwrap().len();
     assert_eq!(length("token_ids_part_chats_0000.npy"), 2 * length("labels_mask_part_chats_0000.npy"));
@@ -204,6 +227,9 @@ output("tokens", tokens);
         assert_eq!((mask[start], mask[end - 1], &ids[2 * end - 2..2 * end]), (0, 1, &[0u8, 0][..]), "{row}");
     }
     bench.ok(&["export", "raw", "--format", "parquet", "--out", "rows"]);
-    let count = bench.ok(&["sql", "select count(*) as n from 'rows/*.parquet' where text like 'What is%'", "--format", "csv"]);
-    assert!(count.trim().ends_with('1'), "{count}");
+    // Read back, the rows are the documents that they were.
+    bench.write("back.rhai", "output(\"back\", parquet(\"rows/*.parquet\"));\n");
+    let back = bench.run_ok(&["back.rhai"]);
+    let documents = |ran: &crate::bench::Ran, name: &str| ran.figures[name]["documents"];
+    assert_eq!(documents(&back, "back"), documents(&first, "raw"));
 }

@@ -106,7 +106,7 @@ mod tests {
             name: name.into(),
             title: format!("Title of {name}"),
             note: "A <note>.".into(),
-            columns: vec!["word".into(), "count".into(), "tokens".into()],
+            columns: ["word", "count", "tokens"][..rows[0].len()].iter().map(|&name| name.into()).collect(),
             plot,
             total: 40,
             rows,

@@ -3,8 +3,7 @@
 //! Knows the layout and the order of keys; measures nothing itself.
 //!
 //! Documents have their keys sorted, as its mixer sorts them. Rows of attributes have theirs in the order in which the tagger found
-//! the first span of each type. Documents keep attributes sorted, so that order is found by asking the tagger again; attributes of
-//! taggers that this program does not know stay sorted.
+//! the first span of each type, which documents keep.
 //!
 //! Held are a batch of documents and, for every file being written, up to 16 MiB before compression.
 
@@ -12,14 +11,14 @@ use super::dolma::{parts, sanitised};
 use super::{Document, InputFile, LineReader, Span, document_files, named};
 use crate::error::DataError;
 use crate::observe::Observer;
-use crate::tagger::{Tagger, Text, taggers};
+use crate::tagger::taggers;
 use crate::transform::for_each_batch;
 use rayon::prelude::*;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -65,18 +64,12 @@ pub fn export_dolma(input: &Path, output: &Path, how: DolmaExport<'_>, observer:
         Ok(())
     })?;
     let groups = groups(found, how)?;
-    let known: BTreeMap<String, Box<dyn Tagger>> = groups
-        .iter()
-        .flat_map(|group| &group.members)
-        .filter_map(|(_, tagger)| Some((tagger.clone(), taggers(&[tagger]).ok()?.pop()?)))
-        .filter(|(name, tagger)| tagger.name() == name)
-        .collect();
     let mut layout = how.like.map(Layout::open).transpose()?;
     let mut exported = Exported::default();
     let mut open: Option<(String, Vec<GzFile>)> = None;
     for_each_batch(input, observer, |batch| {
         let rows: Vec<Result<Rows, serde_json::Error>> =
-            batch.documents.par_iter().map(|document| rows(document, &groups, how.experiment, &known)).collect();
+            batch.documents.par_iter().map(|document| rows(document, &groups, how.experiment)).collect();
         for (document, rows) in batch.documents.iter().zip(rows) {
             let rows = rows.map_err(std::io::Error::from)?;
             let name = match &mut layout {
@@ -164,35 +157,18 @@ fn groups(found: BTreeSet<(String, String)>, how: DolmaExport<'_>) -> Result<Vec
 /// The line of a document, and its row for every group.
 type Rows = Vec<Vec<u8>>;
 
-fn rows(
-    document: &Document,
-    groups: &[Group],
-    experiment: Option<&str>,
-    known: &BTreeMap<String, Box<dyn Tagger>>,
-) -> Result<Rows, serde_json::Error> {
+fn rows(document: &Document, groups: &[Group], experiment: Option<&str>) -> Result<Rows, serde_json::Error> {
     let mut rows = vec![serde_json::to_vec(&as_mixed(document))?];
     rows[0].push(b'\n');
-    let mut text: Option<Text<'_>> = None;
     for group in groups {
         let mut entries: Vec<(Cow<'_, str>, &[Span])> = Vec::new();
         for (of, tagger) in &group.members {
-            let mut keys: Vec<(&str, &String)> = document
-                .attributes
-                .keys()
-                .filter_map(|key| match parts(key) {
-                    Some((experiment, name, kind)) if experiment == of && name == tagger => Some((kind, key)),
-                    None if key == of => Some((key.as_str(), key)),
-                    _ => None,
-                })
-                .collect();
-            if keys.len() > 1
-                && let Some(tagger) = known.get(tagger)
-            {
-                let text = text.get_or_insert_with(|| Text::new(&document.text));
-                let emitted = tagger.tag(document, text);
-                keys.sort_by_key(|(kind, _)| emitted.groups().position(|(name, _)| name == *kind).unwrap_or(usize::MAX));
-            }
-            entries.extend(keys.into_iter().map(|(kind, key)| {
+            let keys = document.attributes.keys().filter_map(|key| match parts(key) {
+                Some((experiment, name, kind)) if experiment == of && name == tagger => Some((kind, key)),
+                None if key == of => Some((key.as_str(), key)),
+                _ => None,
+            });
+            entries.extend(keys.map(|(kind, key)| {
                 let name = match experiment {
                     // The tagger's name and type are sanitised already.
                     Some(_) => Cow::Owned(format!("{}__{tagger}__{kind}", group.dir)),
