@@ -7,6 +7,7 @@ pub mod committer;
 pub mod crew;
 pub mod detached;
 pub mod dispatcher;
+pub mod files;
 pub mod foresight;
 pub mod journal;
 pub mod keying;

@@ -294,7 +294,7 @@ impl Dispatcher<'_> {
             needs,
             demand: if self.config.wishes.force.contains(&id) { Demand::Anew } else { Demand::Any },
         };
-        let (shared, sender, committer) = (self.shared.clone(), self.sender.clone(), self.committer.sender());
+        let (shared, sender, committer) = (self.shared.clone(), self.sender.clone(), self.committer.door());
         match self.crew.run(Box::new(move || worker::run(&shared, &job, &sender, &committer))) {
             Ok(()) => drop(self.active.insert(id)),
             Err(error) => self.fail(id, ErrorClass::Failed, format!("no thread can be started: {error}"), 0.0),

@@ -13,7 +13,7 @@ use cache::{Claim, Filled, Slot, Store};
 use plan::{ErrorClass, Event, Grant, InputRecord, Manifest, Place, Policy, Preimage, Provenance, StepId};
 
 use super::backend::{self, Backend, Needs, Order};
-use super::committer::Finished;
+use super::committer::{Door, Finished};
 use super::pools::Pools;
 use super::{child, journal};
 use crate::steps::{Closing, InputArtifact, Registry, Reporter, StepError, Work};
@@ -122,7 +122,7 @@ pub struct Job {
 }
 
 /// Runs a job and tells how it ended.
-pub fn run(shared: &Shared, job: &Job, sender: &Sender<Message>, committer: &Sender<Finished>) {
+pub fn run(shared: &Shared, job: &Job, sender: &Sender<Message>, committer: &Door) {
     let started = Instant::now();
     let reporter = Channel {
         step: job.step,
@@ -136,10 +136,10 @@ pub fn run(shared: &Shared, job: &Job, sender: &Sender<Message>, committer: &Sen
             Some(Ended::Done { manifest: Box::new(manifest), hit: true, seconds: 0.0, used: Used::default() })
         }
         Ok(Made::Sealed(sealed, used)) => {
-            // The dispatcher and the committer outlive their workers.
-            let _ = sender.send(Message::Settled(job.step));
             let seconds = started.elapsed().as_secs_f64();
-            let _ = committer.send(Finished { step: job.step, sealed: *sealed, seconds, used });
+            // The dispatcher outlives its workers.
+            let settled = || drop(sender.send(Message::Settled(job.step)));
+            committer.pass(Finished { step: job.step, sealed: *sealed, seconds, used }, settled);
             None
         }
         Err(StepError::Interrupted) if reporter.is_late() && !shared.stop.load(Ordering::Relaxed) => {
